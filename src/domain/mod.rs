@@ -1,0 +1,20 @@
+//! The words of the contract as types: ids, secrets, plugin configuration, slot, flow, tokens.
+//!
+//! Everything here is pure: no I/O, no async, no clock and no randomness of its own. What the outside
+//! sends is parsed here once, into types that cannot hold a wrong value; the layers above pass those.
+
+pub mod address;
+pub mod binding;
+pub mod callback;
+pub mod clock;
+pub mod flow;
+pub mod ids;
+pub mod json;
+pub mod label;
+pub mod metric;
+pub mod plugin;
+pub mod public_url;
+pub mod secret;
+pub mod slot;
+pub mod tokens;
+pub mod topic;

@@ -1,0 +1,3 @@
+//! cloudlink: the cloud half of "Authenticate" for plugins that run at home.
+
+pub mod domain;
