@@ -1,3 +1,4 @@
 //! cloudlink: the cloud half of "Authenticate" for plugins that run at home.
 
 pub mod domain;
+pub mod vault;

@@ -1,0 +1,127 @@
+//! What a browser brings back, recognised without having been stored: connect handles and form tokens.
+//!
+//! Both are HMAC-SHA256 under keys derived from the ring's, one derivation for each use. They are made with
+//! the first key and accepted with any, so that adding a key breaks no page that is open, and every key is
+//! tried in constant time, so that neither which key fits nor how much of a guess fits shows in the time.
+//!
+//! They say "this came from here", not "this is still good": expiry and single use are the flow's own row.
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+
+use super::ring::KeyRing;
+use crate::domain::{
+    ids::FlowId,
+    secret::{BrowserCookie, ConnectHandle},
+};
+
+const HALF: usize = 16;
+
+impl KeyRing {
+    /// What the `/connect/{handle}` URL of `flow` carries: base64url of the flow's id and the first 16 bytes
+    /// of its MAC, 43 characters (C04: 122 random bits in the id, 128 in the MAC).
+    pub fn connect_handle(&self, flow: FlowId) -> ConnectHandle {
+        let mac = hmac::sign(&self.first().handles, flow.0.as_bytes());
+        let bytes: Vec<u8> =
+            flow.0.as_bytes().iter().chain(mac.as_ref().iter().take(HALF)).copied().collect();
+        ConnectHandle::new(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// The flow that `handle` was made for, by any key of the ring; nothing for every other text.
+    pub fn flow_of(&self, handle: &ConnectHandle) -> Option<FlowId> {
+        let bytes = URL_SAFE_NO_PAD.decode(handle.expose()).ok()?;
+        let (id, given) = bytes.split_first_chunk::<HALF>()?;
+        let accepted = self.keys().fold(false, |accepted, key| {
+            let mac = hmac::sign(&key.handles, id);
+            let half = mac.as_ref().first_chunk::<HALF>();
+            accepted | half.is_some_and(|half| verify_slices_are_equal(half, given).is_ok())
+        });
+        accepted.then(|| FlowId(Uuid::from_bytes(*id)))
+    }
+
+    /// The hidden `csrf` of a form that the browser with `cookie` may send about `subject`: the handle of a
+    /// flow, or `link` (I06). 43 characters of base64url.
+    pub fn browser_csrf(&self, cookie: &BrowserCookie, subject: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.first().forms, &form(cookie, subject)))
+    }
+
+    /// Whether `given` is the `csrf` of such a form, made with any key of the ring.
+    pub fn is_browser_csrf(&self, cookie: &BrowserCookie, subject: &str, given: &str) -> bool {
+        let Ok(given) = URL_SAFE_NO_PAD.decode(given) else { return false };
+        let form = form(cookie, subject);
+        self.keys().fold(false, |accepted, key| accepted | hmac::verify(&key.forms, &form, &given).is_ok())
+    }
+}
+
+fn form(cookie: &BrowserCookie, subject: &str) -> Vec<u8> {
+    let cookie = cookie.expose().as_bytes();
+    [&(cookie.len() as u64).to_be_bytes(), cookie, subject.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::{super::tests::Stream, *};
+
+    fn ring(keys: &[u8]) -> KeyRing {
+        let entries: Vec<String> =
+            keys.iter().map(|key| format!("k{key}:{}", STANDARD.encode([*key; 32]))).collect();
+        KeyRing::parse(entries.iter().map(String::as_str)).unwrap()
+    }
+
+    #[test]
+    fn a_handle_leads_to_its_flow_also_after_a_key_was_added() {
+        let flow = FlowId::draw(&Stream::seeded(1));
+        let handle = ring(&[1]).connect_handle(flow);
+        assert_eq!(handle.expose().len(), 43);
+        assert_eq!(ring(&[1]).flow_of(&handle), Some(flow));
+        assert_eq!(ring(&[2, 1]).flow_of(&handle), Some(flow));
+        assert_eq!(ring(&[2]).flow_of(&handle), None);
+        assert_ne!(ring(&[2, 1]).connect_handle(flow), handle);
+    }
+
+    #[test]
+    fn c04_a_handle_changed_anywhere_or_of_another_length_leads_nowhere() {
+        let ring = ring(&[1]);
+        let handle = ring.connect_handle(FlowId::draw(&Stream::seeded(1)));
+        let bytes = URL_SAFE_NO_PAD.decode(handle.expose()).unwrap();
+        let of = |bytes: &[u8]| ring.flow_of(&ConnectHandle::new(URL_SAFE_NO_PAD.encode(bytes)));
+        assert!(of(&bytes).is_some());
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_eq!(of(&changed), None, "byte {at}");
+            assert_eq!(of(&bytes[..at]), None, "{at} bytes");
+        }
+        assert_eq!(of(&[&bytes[..], &[0]].concat()), None);
+        for text in ["", "=", "ä", &format!("{}=", handle.expose())] {
+            assert_eq!(ring.flow_of(&ConnectHandle::new(text)), None);
+        }
+    }
+
+    #[test]
+    fn i06_a_form_token_is_good_for_its_browser_and_subject_alone() {
+        let (one, two) = (BrowserCookie::new("one"), BrowserCookie::new("two"));
+        let token = ring(&[1]).browser_csrf(&one, "link");
+        assert!(ring(&[1]).is_browser_csrf(&one, "link", &token));
+        assert!(ring(&[2, 1]).is_browser_csrf(&one, "link", &token));
+        assert!(!ring(&[2]).is_browser_csrf(&one, "link", &token));
+        assert!(!ring(&[1]).is_browser_csrf(&two, "link", &token));
+        assert!(!ring(&[1]).is_browser_csrf(&one, "other", &token));
+        assert!(!ring(&[1]).is_browser_csrf(&BrowserCookie::new("onel"), "ink", &token));
+        for bad in ["", "A", &token[..40], &format!("{token}A")] {
+            assert!(!ring(&[1]).is_browser_csrf(&one, "link", bad));
+        }
+    }
+
+    #[test]
+    fn a_connect_handles_mac_is_no_form_token() {
+        let ring = ring(&[1]);
+        assert_ne!(
+            hmac::sign(&ring.first().handles, b"x").as_ref(),
+            hmac::sign(&ring.first().forms, b"x").as_ref()
+        );
+    }
+}
