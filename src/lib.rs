@@ -1,4 +1,5 @@
 //! cloudlink: the cloud half of "Authenticate" for plugins that run at home.
 
 pub mod domain;
+pub mod provider;
 pub mod vault;
