@@ -1,5 +1,6 @@
 //! cloudlink: the cloud half of "Authenticate" for plugins that run at home.
 
+pub mod bus;
 pub mod domain;
 pub mod provider;
 pub mod vault;

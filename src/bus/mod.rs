@@ -1,0 +1,65 @@
+//! Knocks: "look at this slot", from whoever changed it to every replica that has somebody waiting for it.
+//!
+//! A knock carries an address and nothing else (law 5). It may come late, twice or not at all: whoever is
+//! woken reads the database, and behind every knock stands the relay's slow poll. So nothing here retries,
+//! stores or waits: a full queue drops knocks, and a subscriber that does not keep up is told to look at
+//! everything. Knock after the commit, never inside the transaction.
+
+mod doorbell;
+mod postgres;
+
+use std::sync::Arc;
+
+use doorbell::Doorbells;
+pub use doorbell::{Knocked, Knocks};
+pub use postgres::PostgresBus;
+
+use crate::domain::ids::{DeviceId, SlotAddress};
+
+/// Sends knocks and hands out subscriptions. Clones are the same bus.
+#[derive(Clone)]
+pub struct Bus {
+    bells: Arc<Doorbells>,
+    /// The other replicas, where there can be any.
+    others: Option<postgres::Outgoing>,
+}
+
+impl Bus {
+    /// A bus within this process.
+    pub fn in_process() -> Self {
+        Self { bells: Arc::default(), others: None }
+    }
+
+    /// Wakes everybody, here and on other replicas, who subscribes to the slot's device. Never waits.
+    pub fn knock(&self, address: &SlotAddress) {
+        self.bells.ring(address);
+        if let Some(others) = &self.others {
+            others.send(address);
+        }
+    }
+
+    /// From now on collects the knocks at a device's slots, until dropped. Subscribe before reading the
+    /// database: what changes in between is then found.
+    pub fn subscribe(&self, device: DeviceId) -> Knocks {
+        Knocks::new(Arc::clone(&self.bells), device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_knock_reaches_every_subscriber_of_its_device_and_no_other() {
+        let bus = Bus::in_process();
+        let (home, other) = (DeviceId(uuid::Uuid::from_u128(1)), DeviceId(uuid::Uuid::from_u128(2)));
+        let (mut one, mut two, mut stranger) =
+            (bus.subscribe(home), bus.subscribe(home), bus.subscribe(other));
+        let slot: crate::domain::ids::SlotName = "ecobee".parse().unwrap();
+        bus.knock(&SlotAddress { device: home, slot: slot.clone() });
+        let expected = Knocked::Slots([slot].into());
+        assert_eq!(one.recv().await, expected);
+        assert_eq!(two.recv().await, expected);
+        assert!(stranger.try_recv().is_none());
+    }
+}
