@@ -1,6 +1,7 @@
 //! cloudlink: the cloud half of "Authenticate" for plugins that run at home.
 
 pub mod bus;
+pub mod cluster;
 pub mod domain;
 pub mod provider;
 pub mod vault;
