@@ -4,4 +4,5 @@ pub mod bus;
 pub mod cluster;
 pub mod domain;
 pub mod provider;
+pub mod store;
 pub mod vault;

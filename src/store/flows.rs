@@ -1,0 +1,364 @@
+//! Flows as rows: started, found by handle, state or user code, and swept up.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use url::Url;
+use uuid::Uuid;
+
+use super::{Column, Store, StoreError, column, parse_column};
+use crate::{
+    domain::{
+        binding::{ClientNetwork, ConsentBinding},
+        flow::{FlowError, FlowStatus, ReturnUrl},
+        ids::{DeviceId, FlowId, PluginId, SlotAddress},
+        json,
+        plugin::{Document, RedirectUriKind},
+        secret::{BrowserCookie, CodeVerifier, ConfirmCode, FlowState, UserCode},
+    },
+    vault::lookup_hash,
+};
+
+pub(super) const CONFIGURATION: Column = column!("flows", "configuration");
+pub(super) const VERIFIER: Column = column!("flows", "verifier");
+pub(super) const CALLBACK: Column = column!("flows", "callback");
+pub(super) const CONFIRM_CODE: Column = column!("flows", "confirm_code");
+pub(super) const STAGED: Column = column!("flows", "staged");
+
+/// What a flow fixes when it starts: the exchange uses this and nothing newer (B01).
+#[derive(Debug, Clone)]
+pub struct FlowConfiguration {
+    /// The slot's effective configuration.
+    pub document: Document,
+    /// The values of its variables.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// A flow to start.
+pub struct NewFlow<'a> {
+    /// Its id.
+    pub id: FlowId,
+    /// The slot to link.
+    pub address: &'a SlotAddress,
+    /// The slot's plugin.
+    pub plugin: &'a PluginId,
+    /// What people call the plugin's service.
+    pub plugin_name: &'a str,
+    /// What it fixes.
+    pub configuration: &'a FlowConfiguration,
+    /// The redirect URI it will send.
+    pub redirect_uri: &'a str,
+    /// Which of the two that is.
+    pub redirect_kind: RedirectUriKind,
+    /// Where the browser goes in the end.
+    pub return_url: Option<&'a ReturnUrl>,
+    /// Whether a code will be asked.
+    pub binding: ConsentBinding,
+    /// Where the device, or the owner, calls from.
+    pub device_network: ClientNetwork,
+    /// What a person can type at `/link`.
+    pub user_code: &'a UserCode,
+    /// When it runs out.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Bounds on flows under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of one device.
+    pub per_device: u32,
+}
+
+/// What became of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It is pending.
+    Pending,
+    /// The device has too many under way, or the slot is gone.
+    TooMany,
+}
+
+/// A flow as it is stored, with the facts that its page and its callback need.
+#[derive(Debug)]
+pub struct FlowRow {
+    /// Its id.
+    pub id: FlowId,
+    /// The slot to link.
+    pub address: SlotAddress,
+    /// What people call the device.
+    pub device_name: String,
+    /// The slot's plugin.
+    pub plugin: PluginId,
+    /// What people call the plugin's service.
+    pub plugin_name: String,
+    /// How far it has come at the time of reading; `expired` once its time is up.
+    pub status: FlowStatus,
+    /// Why it was denied or failed.
+    pub error: Option<FlowError>,
+    /// What it fixed at the start.
+    pub configuration: FlowConfiguration,
+    /// The redirect URI it sends.
+    pub redirect_uri: Url,
+    /// Which of the two that is.
+    pub redirect_kind: RedirectUriKind,
+    /// Where the browser goes in the end.
+    pub return_url: Option<ReturnUrl>,
+    /// Whether a code will be asked.
+    pub binding: ConsentBinding,
+    /// Where the device, or the owner, called from.
+    pub device_network: ClientNetwork,
+    /// When it started.
+    pub created_at: OffsetDateTime,
+    /// When it runs out.
+    pub expires_at: OffsetDateTime,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+    /// Where the bound browser called from when it continued.
+    pub browser_network: Option<ClientNetwork>,
+    /// The PKCE verifier, from `authorizing` on.
+    pub verifier: Option<CodeVerifier>,
+    /// The code to show, while `confirm`.
+    pub confirm_code: Option<ConfirmCode>,
+    /// Whether the plugin has acknowledged the tokens.
+    pub acknowledged: bool,
+    browser_hash: Option<Vec<u8>>,
+}
+
+impl FlowRow {
+    /// Whether `browser` is the one that continued this flow.
+    pub fn is_bound_to(&self, browser: &BrowserCookie) -> bool {
+        let hash = browser_hash(browser);
+        self.browser_hash
+            .as_deref()
+            .is_some_and(|bound| aws_lc_rs::constant_time::verify_slices_are_equal(bound, &hash).is_ok())
+    }
+
+    /// Whether any browser has continued this flow.
+    pub fn is_bound(&self) -> bool {
+        self.browser_hash.is_some()
+    }
+}
+
+pub(super) fn browser_hash(browser: &BrowserCookie) -> [u8; 32] {
+    lookup_hash("browser cookie", browser.expose())
+}
+
+pub(super) fn state_hash(state: &FlowState) -> [u8; 32] {
+    lookup_hash("state", state.expose())
+}
+
+macro_rules! select_flow {
+    ($name:literal, $condition:literal, $argument:expr) => {
+        sqlx::query_as!(
+            SealedFlow,
+            r#"-- "# + $name + r#"
+            select f.id, f.device, f.slot, d.name as device_name, f.plugin, f.plugin_name, f.status, f.error,
+                f.configuration, f.redirect_uri, f.redirect_kind, f.return_url, f.binding, f.device_network,
+                f.created_at, f.expires_at, f.finished_at, f.browser_hash, f.browser_network, f.verifier,
+                f.confirm_code, coalesce(s.acked_version >= f.linked_version, false) as "acknowledged!"
+            from flows f join slots s on s.device = f.device and s.name = f.slot join devices d on d.id = f.device
+            where "# + $condition,
+            $argument
+        )
+    };
+}
+
+impl Store {
+    /// Starts a flow, unless the device has too many under way. One statement.
+    pub async fn start_flow(
+        &self,
+        new: &NewFlow<'_>,
+        limits: Limits,
+        now: OffsetDateTime,
+    ) -> Result<Started, StoreError> {
+        let fixed = json!({
+            "document": new.configuration.document.members(),
+            "variables": new.configuration.variables,
+        });
+        let sealed = self.seal(CONFIGURATION, &new.id.to_string(), fixed.to_string().as_bytes());
+        let done = sqlx::query!(
+            "-- start_flow
+            insert into flows (id, device, slot, plugin, plugin_name, status, configuration, redirect_uri,
+                redirect_kind, return_url, binding, device_network, user_code_hash, created_at, expires_at)
+            select $1, device, name, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14
+            from slots where device = $2 and name = $3
+              and (select count(*) from flows where device = $2
+                   and status in ('pending', 'authorizing', 'exchanging', 'confirm') and expires_at > $13) < $15",
+            new.id.0,
+            new.address.device.0,
+            new.address.slot.as_str(),
+            new.plugin.as_str(),
+            new.plugin_name,
+            sealed,
+            new.redirect_uri,
+            redirect_word(new.redirect_kind),
+            new.return_url.map(ReturnUrl::as_str),
+            new.binding.as_str(),
+            new.device_network.to_string(),
+            lookup_hash("user code", new.user_code.expose()).to_vec(),
+            now,
+            new.expires_at,
+            i64::from(limits.per_device)
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if done.rows_affected() == 1 { Started::Pending } else { Started::TooMany })
+    }
+
+    /// A flow by its id.
+    pub async fn find_flow(&self, id: FlowId, now: OffsetDateTime) -> Result<Option<FlowRow>, StoreError> {
+        let row = select_flow!("find_flow", "f.id = $1", id.0).fetch_optional(&self.pool).await?;
+        row.map(|row| self.open_flow(row, now)).transpose()
+    }
+
+    /// A flow by the state that it sent to the provider.
+    pub async fn find_flow_by_state(
+        &self,
+        state: &FlowState,
+        now: OffsetDateTime,
+    ) -> Result<Option<FlowRow>, StoreError> {
+        let hash = state_hash(state);
+        let row = select_flow!("find_flow_by_state", "f.state_hash = $1", hash.as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| self.open_flow(row, now)).transpose()
+    }
+
+    /// A flow that waits for a browser, by its user code.
+    pub async fn find_pending_by_user_code(
+        &self,
+        code: &UserCode,
+        now: OffsetDateTime,
+    ) -> Result<Option<FlowId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "-- find_pending_by_user_code
+            select id from flows
+            where user_code_hash = $1 and status in ('pending', 'authorizing') and expires_at > $2",
+            lookup_hash("user code", code.expose()).to_vec(),
+            now
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(FlowId))
+    }
+
+    /// Ends the flows whose time is up, erasing what they held. How many.
+    pub async fn expire_flows(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "-- expire_flows
+            update flows set status = 'expired', finished_at = $1, verifier = null, staged = null, confirm_code = null
+            where status in ('pending', 'authorizing', 'confirm') and expires_at <= $1",
+            now
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Forgets flows that ran out before `before`. How many.
+    pub async fn forget_flows(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "-- forget_flows\ndelete from flows where expires_at < $1 and status not in ('exchanging')",
+            before
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    fn open_flow(&self, row: SealedFlow, now: OffsetDateTime) -> Result<FlowRow, StoreError> {
+        let place = row.id.to_string();
+        let stored: FlowStatus = parse_column("flows.status", &row.status)?;
+        let timed = matches!(stored, FlowStatus::Pending | FlowStatus::Authorizing | FlowStatus::Confirm);
+        let status = if timed && row.expires_at <= now { FlowStatus::Expired } else { stored };
+        let verifier = row.verifier.map(|sealed| self.open_text(VERIFIER, &place, &sealed)).transpose()?;
+        let confirm_code = match (status, row.confirm_code) {
+            (FlowStatus::Confirm, Some(sealed)) => Some(self.open_text(CONFIRM_CODE, &place, &sealed)?),
+            _ => None,
+        };
+        Ok(FlowRow {
+            id: FlowId(row.id),
+            address: SlotAddress {
+                device: DeviceId(row.device),
+                slot: parse_column("flows.slot", &row.slot)?,
+            },
+            device_name: row.device_name,
+            plugin: parse_column("flows.plugin", &row.plugin)?,
+            plugin_name: row.plugin_name,
+            status,
+            error: row.error.map(|error| parse_column("flows.error", &error)).transpose()?,
+            configuration: self.open_flow_configuration(&place, &row.configuration)?,
+            redirect_uri: parse_column("flows.redirect_uri", &row.redirect_uri)?,
+            redirect_kind: redirect_kind(&row.redirect_kind)?,
+            return_url: row.return_url.map(|url| parse_column("flows.return_url", &url)).transpose()?,
+            binding: parse_column("flows.binding", &row.binding)?,
+            device_network: parse_column("flows.device_network", &row.device_network)?,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            finished_at: row.finished_at,
+            browser_network: row
+                .browser_network
+                .map(|network| parse_column("flows.browser_network", &network))
+                .transpose()?,
+            verifier: verifier.map(|text| CodeVerifier::new(text.as_str())),
+            confirm_code: confirm_code.map(|text| ConfirmCode::new(text.as_str())),
+            acknowledged: row.acknowledged,
+            browser_hash: row.browser_hash,
+        })
+    }
+
+    pub(super) fn open_flow_configuration(
+        &self,
+        place: &str,
+        sealed: &[u8],
+    ) -> Result<FlowConfiguration, StoreError> {
+        let misread = || StoreError::Row { column: CONFIGURATION.name };
+        let plaintext = self.open(CONFIGURATION, place, sealed)?;
+        let mut fixed = json::parse_object(&plaintext).map_err(|_| misread())?;
+        let Some(Value::Object(document)) = fixed.shift_remove("document") else { return Err(misread()) };
+        let variables = fixed.shift_remove("variables").unwrap_or_default();
+        let variables = serde_json::from_value(variables).map_err(|_| misread())?;
+        Ok(FlowConfiguration { document: Document::new(document), variables })
+    }
+}
+
+fn redirect_word(kind: RedirectUriKind) -> &'static str {
+    match kind {
+        RedirectUriKind::Shared => "shared",
+        RedirectUriKind::Own => "own",
+    }
+}
+
+pub(super) fn redirect_kind(word: &str) -> Result<RedirectUriKind, StoreError> {
+    match word {
+        "shared" => Ok(RedirectUriKind::Shared),
+        "own" => Ok(RedirectUriKind::Own),
+        _ => Err(StoreError::Row { column: "flows.redirect_kind" }),
+    }
+}
+
+struct SealedFlow {
+    id: Uuid,
+    device: Uuid,
+    slot: String,
+    device_name: String,
+    plugin: String,
+    plugin_name: String,
+    status: String,
+    error: Option<String>,
+    configuration: Vec<u8>,
+    redirect_uri: String,
+    redirect_kind: String,
+    return_url: Option<String>,
+    binding: String,
+    device_network: String,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    finished_at: Option<OffsetDateTime>,
+    browser_hash: Option<Vec<u8>>,
+    browser_network: Option<String>,
+    verifier: Option<Vec<u8>>,
+    confirm_code: Option<Vec<u8>>,
+    acknowledged: bool,
+}

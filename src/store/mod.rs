@@ -1,0 +1,149 @@
+//! PostgreSQL: nothing else knows SQL.
+//!
+//! Every change of state is one guarded statement or one transaction, and says what happened by a type.
+//! Plaintext secrets never reach SQL: what is secret is sealed on the way in and opened on the way out, bound
+//! to its table, column and row. `now` and randomness arrive from outside; the database's clock is not asked.
+
+mod assertions;
+mod claims;
+mod devices;
+mod exchanges;
+mod flows;
+mod grants;
+mod outcome;
+mod plugins;
+mod revocations;
+mod schema;
+mod signing_keys;
+mod slots;
+mod states;
+mod trusted_keys;
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use zeroize::Zeroizing;
+
+pub use self::{
+    assertions::JtiUse,
+    devices::DeviceRow,
+    exchanges::{Exchange, ExchangeLease, Stored},
+    flows::{FlowConfiguration, FlowRow, Limits, NewFlow, Started},
+    outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
+    plugins::{PluginRow, PutPlugin},
+    revocations::Revocation,
+    schema::{SchemaError, migrate},
+    signing_keys::SigningKeyRow,
+    slots::{NewSlot, PutSlot, SlotRow, TokensAfterChange},
+    trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
+};
+use crate::{
+    domain::clock::Entropy,
+    vault::{
+        envelope::{OpenError, Place},
+        ring::KeyRing,
+    },
+};
+
+/// The database, with the key ring that seals what goes into it. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    ring: Arc<KeyRing>,
+    entropy: Arc<dyn Entropy>,
+}
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// PostgreSQL failed or could not be reached.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A sealed value can't be opened: another key, or somebody changed or moved it.
+    #[error("{column} can't be opened")]
+    Sealed {
+        /// Table and column.
+        column: &'static str,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// A row holds what no version of this program writes.
+    #[error("{column} holds a value that is not understood")]
+    Row {
+        /// Table and column.
+        column: &'static str,
+    },
+}
+
+impl StoreError {
+    /// Whether the database could not be reached, or had no connection free: trying again helps.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+                    || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(
+                        |code| {
+                            // Classes 53 (resources), 57P0x (shutting down) and 08 (connection) of PostgreSQL.
+                            code.starts_with("53") || code.starts_with("57P") || code.starts_with("08")
+                        },
+                    )
+            }
+            Self::Sealed { .. } | Self::Row { .. } => false,
+        }
+    }
+}
+
+/// A sealed column: where its values belong.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    table: &'static str,
+    within: &'static str,
+    name: &'static str,
+}
+
+macro_rules! column {
+    ($table:literal, $column:literal) => {
+        $crate::store::Column { table: $table, within: $column, name: concat!($table, ".", $column) }
+    };
+}
+use column;
+
+impl Store {
+    /// A store over a pool of connections to a migrated database.
+    pub fn new(pool: PgPool, ring: Arc<KeyRing>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { pool, ring, entropy }
+    }
+
+    /// The pool, for the bus and for readiness.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query_scalar!("-- ping\nselect 1 as one").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    fn seal(&self, column: Column, row: &str, plaintext: &[u8]) -> Vec<u8> {
+        let place = Place::new(column.table, column.within, &row);
+        self.ring.seal(&place, plaintext, self.entropy.as_ref())
+    }
+
+    fn open(&self, column: Column, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let place = Place::new(column.table, column.within, &row);
+        self.ring.open(&place, sealed).map_err(|source| StoreError::Sealed { column: column.name, source })
+    }
+
+    fn open_text(&self, column: Column, row: &str, sealed: &[u8]) -> Result<Zeroizing<String>, StoreError> {
+        let plaintext = self.open(column, row, sealed)?;
+        let text = std::str::from_utf8(&plaintext).map_err(|_| StoreError::Row { column: column.name })?;
+        Ok(Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// Parses a column as strictly as user input; both halves of the rule stand in the migration's CHECK.
+fn parse_column<T: std::str::FromStr>(column: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Row { column })
+}

@@ -1,0 +1,166 @@
+//! The plugin store.
+
+use time::OffsetDateTime;
+
+use super::{Column, Store, StoreError, claims::is_claimed, column, parse_column};
+use crate::domain::{
+    ids::PluginId,
+    plugin::{Claim, Document, RedirectUriKind},
+};
+
+const CONFIGURATION: Column = column!("plugins", "configuration");
+
+/// A plugin as it is stored.
+#[derive(Debug, Clone)]
+pub struct PluginRow {
+    /// Its id.
+    pub id: PluginId,
+    /// The configuration as its author wrote it.
+    pub configuration: Document,
+    /// What it claims to speak for.
+    pub claim: Claim,
+    /// Since when.
+    pub claimed_at: OffsetDateTime,
+    /// Whether it waits for the owner's approval.
+    pub quarantined: bool,
+    /// When the owner approved this claim.
+    pub approved_at: Option<OffsetDateTime>,
+}
+
+/// What became of a put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutPlugin {
+    /// It is new.
+    Created,
+    /// It replaced what was there.
+    Replaced,
+}
+
+impl Store {
+    /// Stores a configuration. A new claim is checked against the others' and loses its approval; writers take
+    /// turns, so that of two that claim the same exactly one is first.
+    pub async fn put_plugin(
+        &self,
+        id: &PluginId,
+        configuration: &Document,
+        claim: &Claim,
+        redirect_uri: RedirectUriKind,
+        now: OffsetDateTime,
+    ) -> Result<PutPlugin, StoreError> {
+        let sealed = self.seal(CONFIGURATION, id.as_str(), &configuration.to_plaintext());
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query!("-- lock_claims\nlock table plugins in share row exclusive mode")
+            .execute(&mut *transaction)
+            .await?;
+        let conflicts =
+            redirect_uri == RedirectUriKind::Shared && is_claimed(&mut *transaction, id, claim).await?;
+        let inserted = sqlx::query_scalar!(
+            r#"-- put_plugin
+            insert into plugins as old (id, configuration, auth_origin, token_origin, client_id, quarantined,
+                approved_at, claimed_at, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, null, $7, $7, $7)
+            on conflict (id) do update set
+                configuration = excluded.configuration, updated_at = excluded.updated_at,
+                auth_origin = excluded.auth_origin, token_origin = excluded.token_origin,
+                client_id = excluded.client_id,
+                quarantined = excluded.quarantined and not (old.approved_at is not null
+                    and (old.auth_origin, old.token_origin, old.client_id)
+                      = (excluded.auth_origin, excluded.token_origin, excluded.client_id)),
+                approved_at = case when (old.auth_origin, old.token_origin, old.client_id)
+                      = (excluded.auth_origin, excluded.token_origin, excluded.client_id)
+                    then old.approved_at end,
+                claimed_at = case when (old.auth_origin, old.token_origin, old.client_id)
+                      = (excluded.auth_origin, excluded.token_origin, excluded.client_id)
+                    then old.claimed_at else excluded.claimed_at end
+            returning (xmax = 0) as "inserted!""#,
+            id.as_str(),
+            sealed,
+            claim.auth_origin,
+            claim.token_origin,
+            claim.client_id,
+            conflicts,
+            now
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(if inserted { PutPlugin::Created } else { PutPlugin::Replaced })
+    }
+
+    /// A plugin by its id.
+    pub async fn find_plugin(&self, id: &PluginId) -> Result<Option<PluginRow>, StoreError> {
+        let row = sqlx::query_as!(
+            SealedPlugin,
+            "-- find_plugin
+            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claimed_at
+            from plugins where id = $1",
+            id.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| self.open_plugin(row)).transpose()
+    }
+
+    /// All plugins, by id.
+    pub async fn list_plugins(&self) -> Result<Vec<PluginRow>, StoreError> {
+        let rows = sqlx::query_as!(
+            SealedPlugin,
+            "-- list_plugins
+            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claimed_at
+            from plugins order by id limit 10000"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(|row| self.open_plugin(row)).collect()
+    }
+
+    /// Removes a plugin from the store; slots keep the copies they made. Whether there was one.
+    pub async fn delete_plugin(&self, id: &PluginId) -> Result<bool, StoreError> {
+        let done = sqlx::query!("-- delete_plugin\ndelete from plugins where id = $1", id.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Lifts a quarantine, for the claim that is stored now. Whether there is such a plugin.
+    pub async fn approve_plugin(&self, id: &PluginId, now: OffsetDateTime) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "-- approve_plugin
+            update plugins set quarantined = false, approved_at = $2 where id = $1",
+            id.as_str(),
+            now
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    fn open_plugin(&self, row: SealedPlugin) -> Result<PluginRow, StoreError> {
+        let plaintext = self.open(CONFIGURATION, &row.id, &row.configuration)?;
+        let configuration = Document::from_plaintext(&plaintext)
+            .map_err(|_| StoreError::Row { column: CONFIGURATION.name })?;
+        Ok(PluginRow {
+            id: parse_column("plugins.id", &row.id)?,
+            configuration,
+            claim: Claim {
+                auth_origin: row.auth_origin,
+                token_origin: row.token_origin,
+                client_id: row.client_id,
+            },
+            claimed_at: row.claimed_at,
+            quarantined: row.quarantined,
+            approved_at: row.approved_at,
+        })
+    }
+}
+
+struct SealedPlugin {
+    id: String,
+    configuration: Vec<u8>,
+    auth_origin: String,
+    token_origin: String,
+    client_id: String,
+    quarantined: bool,
+    approved_at: Option<OffsetDateTime>,
+    claimed_at: OffsetDateTime,
+}

@@ -1,0 +1,265 @@
+//! Slots: a plugin's copy of its configuration, installed on a device.
+
+use std::collections::BTreeMap;
+
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::{Column, Store, StoreError, column, parse_column};
+use crate::{
+    domain::{
+        ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
+        plugin::Document,
+        slot::{SlotCredentials, SlotStatus},
+    },
+    vault::lookup_hash,
+};
+
+pub(super) const CONFIGURATION: Column = column!("slots", "configuration");
+pub(super) const OVERRIDES: Column = column!("slots", "overrides");
+pub(super) const CLIENT_SECRET: Column = column!("slots", "client_secret");
+pub(super) const HANDLE: Column = column!("slots", "handle");
+
+/// Slots a device may have.
+const MOST_SLOTS: i64 = 256;
+
+/// A slot as the API shows it.
+#[derive(Debug, Clone)]
+pub struct SlotRow {
+    /// Its name.
+    pub name: SlotName,
+    /// The installed plugin.
+    pub plugin: PluginId,
+    /// Whether it is linked.
+    pub status: SlotStatus,
+    /// When the access token expires.
+    pub expires_at: Option<OffsetDateTime>,
+    /// The granted scope.
+    pub scope: Option<String>,
+    /// The newest version.
+    pub version: Version,
+    /// The highest version acknowledged.
+    pub acked_version: Version,
+}
+
+/// A slot to install.
+pub struct NewSlot<'a> {
+    /// Where.
+    pub address: &'a SlotAddress,
+    /// Which plugin.
+    pub plugin: &'a PluginId,
+    /// The copy of its configuration.
+    pub copy: &'a Document,
+    /// The values of its variables.
+    pub variables: &'a BTreeMap<String, String>,
+    /// Fresh credentials; a slot that exists keeps its own.
+    pub credentials: &'a SlotCredentials,
+}
+
+/// What becomes of a slot's tokens when its configuration changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokensAfterChange {
+    /// They are still for the same client at the same hosts.
+    Keep,
+    /// They must not go to the new client or hosts: erased, and flows under way ended.
+    Erase,
+}
+
+/// What became of an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutSlot {
+    /// Done.
+    Done,
+    /// Somebody else changed the slot meanwhile: read it again.
+    Conflict,
+    /// The device has as many slots as it may, or does not exist.
+    NoRoom,
+}
+
+impl Store {
+    /// Installs a slot that does not exist yet.
+    pub async fn create_slot(&self, new: &NewSlot<'_>, now: OffsetDateTime) -> Result<PutSlot, StoreError> {
+        let place = new.address.to_string();
+        let existing = sqlx::query_scalar!(
+            "-- is_slot\nselect exists (select 1 from slots where device = $1 and name = $2) as \"known!\"",
+            new.address.device.0,
+            new.address.slot.as_str()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        if existing {
+            return Ok(PutSlot::Conflict);
+        }
+        let done = sqlx::query!(
+            "-- create_slot
+            insert into slots (device, name, plugin, configuration, overrides, variables, client_id, client_secret,
+                handle, handle_hash, status, version, acked_version, configuration_version, tokens_version,
+                link_version, configured_at, installed_at)
+            select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11
+            from devices where id = $1 and (select count(*) from slots where device = $1) < $12
+            on conflict (device, name) do nothing",
+            new.address.device.0,
+            new.address.slot.as_str(),
+            new.plugin.as_str(),
+            self.seal(CONFIGURATION, &place, &new.copy.to_plaintext()),
+            self.seal(OVERRIDES, &place, &Document::default().to_plaintext()),
+            Json(new.variables) as _,
+            new.credentials.client_id,
+            self.seal(CLIENT_SECRET, &place, new.credentials.client_secret.expose().as_bytes()),
+            self.seal(HANDLE, &place, new.credentials.handle.expose().as_bytes()),
+            lookup_hash("refresh handle", new.credentials.handle.expose()).to_vec(),
+            now,
+            MOST_SLOTS
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if done.rows_affected() == 1 { PutSlot::Done } else { PutSlot::NoRoom })
+    }
+
+    /// Gives a slot another configuration, guarded by the version that the caller looked at. Where tokens must not
+    /// outlive the change they go in the same transaction, and so do the flows that would bring new ones.
+    pub async fn reconfigure_slot(
+        &self,
+        new: &NewSlot<'_>,
+        overrides: &Document,
+        seen: Version,
+        tokens: TokensAfterChange,
+        now: OffsetDateTime,
+    ) -> Result<PutSlot, StoreError> {
+        let place = new.address.to_string();
+        let (device, slot) = (new.address.device.0, new.address.slot.as_str());
+        let mut transaction = self.pool.begin().await?;
+        let done = sqlx::query!(
+            "-- reconfigure_slot
+            update slots set plugin = $3, configuration = $4, overrides = $5, variables = $6, configured_at = $7,
+                version = version + 1, configuration_version = version + 1
+            where device = $1 and name = $2 and version = $8",
+            device,
+            slot,
+            new.plugin.as_str(),
+            self.seal(CONFIGURATION, &place, &new.copy.to_plaintext()),
+            self.seal(OVERRIDES, &place, &overrides.to_plaintext()),
+            Json(new.variables) as _,
+            now,
+            seen.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if done.rows_affected() == 0 {
+            return Ok(PutSlot::Conflict);
+        }
+        if tokens == TokensAfterChange::Erase {
+            sqlx::query!(
+                "-- erase_tokens
+                with gone as (delete from grants where device = $1 and slot = $2)
+                update slots set status = 'unlinked', reason = null, link_version = version, tokens_version = version,
+                    handle = $3, handle_hash = $4
+                where device = $1 and name = $2 and status <> 'unlinked'",
+                device,
+                slot,
+                self.seal(HANDLE, &place, new.credentials.handle.expose().as_bytes()),
+                lookup_hash("refresh handle", new.credentials.handle.expose()).to_vec()
+            )
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::query!(
+                "-- end_flows_of_slot
+                update flows set status = 'failed', error = 'exchange_failed', finished_at = $3, callback = null,
+                    exchange_started_at = null, verifier = null, staged = null, confirm_code = null
+                where device = $1 and slot = $2 and status in ('pending', 'authorizing', 'exchanging', 'confirm')",
+                device,
+                slot,
+                now
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(PutSlot::Done)
+    }
+
+    /// The slots of a device, by name.
+    pub async fn list_slots(&self, device: DeviceId) -> Result<Vec<SlotRow>, StoreError> {
+        let rows = sqlx::query_as!(
+            PlainSlot,
+            r#"-- list_slots
+            select s.name, s.plugin, s.status, g.expires_at as "expires_at?", g.scope as "scope?", s.version,
+                s.acked_version
+            from slots s left join grants g on g.device = s.device and g.slot = s.name
+            where s.device = $1 order by s.name"#,
+            device.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(SlotRow::try_from).collect()
+    }
+
+    /// A slot by its address.
+    pub async fn find_slot(&self, address: &SlotAddress) -> Result<Option<SlotRow>, StoreError> {
+        let row = sqlx::query_as!(
+            PlainSlot,
+            r#"-- find_slot
+            select s.name, s.plugin, s.status, g.expires_at as "expires_at?", g.scope as "scope?", s.version,
+                s.acked_version
+            from slots s left join grants g on g.device = s.device and g.slot = s.name
+            where s.device = $1 and s.name = $2"#,
+            address.device.0,
+            address.slot.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(SlotRow::try_from).transpose()
+    }
+
+    /// Removes a slot with its tokens and flows. Whether there was one.
+    pub async fn delete_slot(&self, address: &SlotAddress) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "-- delete_slot\ndelete from slots where device = $1 and name = $2",
+            address.device.0,
+            address.slot.as_str()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// When the copy or the overrides of a slot last changed: an approval given later covers them.
+    pub async fn find_configured_at(
+        &self,
+        address: &SlotAddress,
+    ) -> Result<Option<OffsetDateTime>, StoreError> {
+        let at = sqlx::query_scalar!(
+            "-- find_configured_at\nselect configured_at from slots where device = $1 and name = $2",
+            address.device.0,
+            address.slot.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(at)
+    }
+}
+
+struct PlainSlot {
+    name: String,
+    plugin: String,
+    status: String,
+    expires_at: Option<OffsetDateTime>,
+    scope: Option<String>,
+    version: i64,
+    acked_version: i64,
+}
+
+impl TryFrom<PlainSlot> for SlotRow {
+    type Error = StoreError;
+    fn try_from(row: PlainSlot) -> Result<Self, StoreError> {
+        Ok(Self {
+            name: parse_column("slots.name", &row.name)?,
+            plugin: parse_column("slots.plugin", &row.plugin)?,
+            status: parse_column("slots.status", &row.status)?,
+            expires_at: row.expires_at,
+            scope: row.scope,
+            version: Version(row.version),
+            acked_version: Version(row.acked_version),
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! What the relay reads: slots in their newest state, and acknowledgements.
+
+use std::collections::BTreeMap;
+
+use sqlx::types::Json;
+
+use super::{
+    Column, Store, StoreError,
+    grants::TOKENS,
+    parse_column,
+    slots::{CLIENT_SECRET, CONFIGURATION, HANDLE, OVERRIDES},
+};
+use crate::domain::{
+    ids::{DeviceId, SlotAddress, SlotName, Version},
+    plugin::Document,
+    secret::{ClientSecret, RefreshHandle},
+    slot::{Ack, SlotConfiguration, SlotCredentials, SlotState, SlotStatus},
+    tokens::TokenSet,
+};
+
+macro_rules! select_states {
+    ($name:literal, $condition:literal, $($argument:expr),*) => {
+        sqlx::query_as!(
+            SealedState,
+            "-- " + $name + "
+            select s.device, s.name, s.plugin, s.configuration, s.overrides,
+                s.variables as \"variables: Json<BTreeMap<String, String>>\", s.client_id, s.client_secret, s.handle,
+                s.status, s.reason, s.version, s.acked_version, s.configuration_version, s.tokens_version,
+                s.link_version, g.tokens as \"tokens?\"
+            from slots s left join grants g on g.device = s.device and g.slot = s.name
+            where " + $condition,
+            $($argument),*
+        )
+    };
+}
+
+impl Store {
+    /// The states of all slots of a device, by name. One query.
+    pub async fn list_states(&self, device: DeviceId) -> Result<Vec<SlotState>, StoreError> {
+        let rows = select_states!("list_states", "s.device = $1 order by s.name", device.0)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter().map(|row| self.open_state(row)).collect()
+    }
+
+    /// The state of one slot.
+    pub async fn find_state(&self, address: &SlotAddress) -> Result<Option<SlotState>, StoreError> {
+        let row = select_states!(
+            "find_state",
+            "s.device = $1 and s.name = $2",
+            address.device.0,
+            address.slot.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| self.open_state(row)).transpose()
+    }
+
+    /// The newest version of every slot of these devices.
+    pub async fn list_versions(
+        &self,
+        devices: &[DeviceId],
+    ) -> Result<Vec<(DeviceId, SlotName, Version)>, StoreError> {
+        let devices: Vec<uuid::Uuid> = devices.iter().map(|device| device.0).collect();
+        let rows = sqlx::query!(
+            "-- list_versions\nselect device, name, version from slots where device = any($1)",
+            &devices
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok((DeviceId(row.device), parse_column("slots.name", &row.name)?, Version(row.version)))
+            })
+            .collect()
+    }
+
+    /// Acknowledges all versions of a slot up to `version`. One guarded update: what is repeated or lies in the
+    /// future changes nothing.
+    pub async fn ack(&self, address: &SlotAddress, version: Version) -> Result<Ack, StoreError> {
+        let done = sqlx::query!(
+            "-- ack
+            update slots set acked_version = $3
+            where device = $1 and name = $2 and acked_version < $3 and $3 <= version",
+            address.device.0,
+            address.slot.as_str(),
+            version.0
+        )
+        .execute(&self.pool)
+        .await?;
+        if done.rows_affected() == 1 {
+            return Ok(Ack::Advanced);
+        }
+        let known = sqlx::query_scalar!(
+            "-- ack_of_known_slot
+            select exists (select 1 from slots where device = $1 and name = $2) as \"known!\"",
+            address.device.0,
+            address.slot.as_str()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(if known { Ack::Unchanged } else { Ack::UnknownSlot })
+    }
+
+    fn open_state(&self, row: SealedState) -> Result<SlotState, StoreError> {
+        let slot: SlotName = parse_column("slots.name", &row.name)?;
+        let address = SlotAddress { device: DeviceId(row.device), slot };
+        let place = address.to_string();
+        let document = |column: Column, sealed: &[u8]| -> Result<Document, StoreError> {
+            let plaintext = self.open(column, &place, sealed)?;
+            Document::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })
+        };
+        let tokens = match row.tokens {
+            None => None,
+            Some(sealed) => {
+                let plaintext = self.open(TOKENS, &place, &sealed)?;
+                let tokens = TokenSet::from_plaintext(&plaintext);
+                Some(tokens.map_err(|_| StoreError::Row { column: TOKENS.name })?)
+            }
+        };
+        Ok(SlotState {
+            plugin: parse_column("slots.plugin", &row.plugin)?,
+            configuration: SlotConfiguration {
+                copy: document(CONFIGURATION, &row.configuration)?,
+                overrides: document(OVERRIDES, &row.overrides)?,
+                variables: row.variables.0,
+            },
+            credentials: SlotCredentials {
+                client_id: row.client_id,
+                client_secret: ClientSecret::new(
+                    self.open_text(CLIENT_SECRET, &place, &row.client_secret)?.as_str(),
+                ),
+                handle: RefreshHandle::new(self.open_text(HANDLE, &place, &row.handle)?.as_str()),
+            },
+            status: parse_column::<SlotStatus>("slots.status", &row.status)?,
+            version: Version(row.version),
+            acked_version: Version(row.acked_version),
+            configuration_version: Version(row.configuration_version),
+            tokens_version: Version(row.tokens_version),
+            link_version: Version(row.link_version),
+            reason: row.reason,
+            tokens,
+            address,
+        })
+    }
+}
+
+struct SealedState {
+    device: uuid::Uuid,
+    name: String,
+    plugin: String,
+    configuration: Vec<u8>,
+    overrides: Vec<u8>,
+    variables: Json<BTreeMap<String, String>>,
+    client_id: String,
+    client_secret: Vec<u8>,
+    handle: Vec<u8>,
+    status: String,
+    reason: Option<String>,
+    version: i64,
+    acked_version: i64,
+    configuration_version: i64,
+    tokens_version: i64,
+    link_version: i64,
+    tokens: Option<Vec<u8>>,
+}

@@ -1,0 +1,129 @@
+//! The public keys that speak for a device.
+
+use time::OffsetDateTime;
+
+use super::{Store, StoreError};
+use crate::domain::ids::{DeviceId, KeyHash};
+
+/// Trusted keys a device may have.
+const MOST_KEYS: i64 = 32;
+
+/// A trusted key as it is stored.
+#[derive(Debug, Clone)]
+pub struct TrustedKeyRow {
+    /// Names it.
+    pub key_hash: KeyHash,
+    /// What people call it.
+    pub label: String,
+    /// Its SPKI, DER.
+    pub spki: Vec<u8>,
+    /// Since when it is trusted.
+    pub added_at: OffsetDateTime,
+    /// When it last obtained a token.
+    pub last_used_at: Option<OffsetDateTime>,
+}
+
+/// What became of a new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddKey {
+    /// It is trusted.
+    Added,
+    /// It was trusted already; its label is the new one.
+    Relabelled,
+    /// The device has as many as it may.
+    TooMany,
+    /// There is no such device.
+    UnknownDevice,
+}
+
+/// What became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoveKey {
+    /// It is no longer trusted, and neither are the tokens that it obtained.
+    Removed,
+    /// It was not trusted.
+    UnknownKey,
+}
+
+impl Store {
+    /// Trusts a key.
+    pub async fn add_trusted_key(
+        &self,
+        device: DeviceId,
+        key_hash: &KeyHash,
+        label: &str,
+        spki: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<AddKey, StoreError> {
+        let row = sqlx::query!(
+            r#"-- add_trusted_key
+            with owner as (select id from devices where id = $1 for share),
+            room as (select count(*) < $6 or bool_or(key_hash = $2) as free from trusted_keys where device = $1),
+            added as (
+                insert into trusted_keys (device, key_hash, label, spki, added_at)
+                select owner.id, $2, $3, $4, $5 from owner, room where room.free
+                on conflict (device, key_hash) do update set label = excluded.label
+                returning (xmax = 0) as fresh)
+            select exists (select 1 from owner) as "known!", (select fresh from added) as fresh"#,
+            device.0,
+            key_hash.0,
+            label,
+            spki,
+            now,
+            MOST_KEYS
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(match (row.known, row.fresh) {
+            (false, _) => AddKey::UnknownDevice,
+            (true, None) => AddKey::TooMany,
+            (true, Some(true)) => AddKey::Added,
+            (true, Some(false)) => AddKey::Relabelled,
+        })
+    }
+
+    /// The keys of a device, oldest first.
+    pub async fn list_trusted_keys(&self, device: DeviceId) -> Result<Vec<TrustedKeyRow>, StoreError> {
+        let rows = sqlx::query!(
+            "-- list_trusted_keys
+            select key_hash, label, spki, added_at, last_used_at from trusted_keys
+            where device = $1 order by added_at, key_hash",
+            device.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| TrustedKeyRow {
+                key_hash: KeyHash(row.key_hash),
+                label: row.label,
+                spki: row.spki,
+                added_at: row.added_at,
+                last_used_at: row.last_used_at,
+            })
+            .collect())
+    }
+
+    /// Ends the trust in a key and in the tokens that it obtained, at once and together.
+    pub async fn remove_trusted_key(
+        &self,
+        device: DeviceId,
+        key_hash: &KeyHash,
+        now: OffsetDateTime,
+        forget_at: OffsetDateTime,
+    ) -> Result<RemoveKey, StoreError> {
+        let done = sqlx::query!(
+            "-- remove_trusted_key
+            with gone as (delete from trusted_keys where device = $1 and key_hash = $2 returning device, key_hash)
+            insert into revocations (device, key_hash, revoked_at, forget_at)
+            select device, key_hash, $3, $4 from gone",
+            device.0,
+            key_hash.0,
+            now,
+            forget_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if done.rows_affected() == 1 { RemoveKey::Removed } else { RemoveKey::UnknownKey })
+    }
+}
