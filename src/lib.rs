@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod cluster;
 pub mod domain;
+pub mod flows;
 pub mod provider;
 pub mod store;
 pub mod vault;

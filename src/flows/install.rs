@@ -1,0 +1,185 @@
+//! Installing a plugin into a slot: the slot gets a copy of the configuration, and credentials of its own.
+
+use std::collections::BTreeMap;
+
+use super::Broker;
+use crate::{
+    domain::{
+        address::EgressPolicy,
+        ids::{PluginId, SlotAddress},
+        plugin::{self, Document, EndpointTemplate, FieldError, OauthConfiguration},
+        secret::{ClientSecret, RefreshHandle},
+        slot::{SlotCredentials, SlotState},
+    },
+    store::{NewSlot, PutSlot, StoreError, TokensAfterChange},
+};
+
+/// Attempts at a change before it is given up: each failed one means that somebody else changed the slot.
+const ATTEMPTS: usize = 8;
+
+/// What became of an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// The slot is new.
+    Created,
+    /// The slot was there; it has the newest copy now.
+    Replaced,
+}
+
+/// Why a plugin was not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// There is no such plugin.
+    #[error("there is no such plugin")]
+    UnknownPlugin,
+    /// Variables that don't fit, or overrides that don't fit the new configuration.
+    #[error("the installation has members that don't fit")]
+    Invalid(Vec<FieldError>),
+    /// The device has as many slots as it may.
+    #[error("the device has too many slots")]
+    TooManySlots,
+    /// Others changed the slot all the time.
+    #[error("the slot is being changed by others")]
+    Contended,
+    /// The store failed.
+    #[error("the slot could not be stored")]
+    Store(#[from] StoreError),
+}
+
+impl Broker {
+    /// Installs a plugin into a slot, or copies its configuration anew, keeping the overrides.
+    pub async fn install(
+        &self,
+        address: &SlotAddress,
+        plugin: &PluginId,
+        variables: BTreeMap<String, String>,
+    ) -> Result<Installed, InstallError> {
+        let row = self.store.find_plugin(plugin).await?.ok_or(InstallError::UnknownPlugin)?;
+        for _ in 0..ATTEMPTS {
+            let present = self.store.find_state(address).await?;
+            let put = match &present {
+                None => self.create(address, plugin, &row.configuration, &variables).await?,
+                Some(state) => self.copy_anew(state, plugin, &row.configuration, &variables).await?,
+            };
+            match (put, &present) {
+                (PutSlot::Done, None) => return Ok(Installed::Created),
+                (PutSlot::Done, Some(_)) => return Ok(Installed::Replaced),
+                (PutSlot::NoRoom, _) => return Err(InstallError::TooManySlots),
+                (PutSlot::Conflict, _) => {}
+            }
+        }
+        Err(InstallError::Contended)
+    }
+
+    async fn create(
+        &self,
+        address: &SlotAddress,
+        plugin: &PluginId,
+        copy: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<PutSlot, InstallError> {
+        self.parse_effective(copy, variables).map_err(InstallError::Invalid)?;
+        let credentials = self.draw_credentials();
+        let new = NewSlot { address, plugin, copy, variables, credentials: &credentials };
+        let put = self.store.create_slot(&new, self.now()).await?;
+        if put == PutSlot::Done {
+            self.bus.knock(address);
+        }
+        Ok(put)
+    }
+
+    async fn copy_anew(
+        &self,
+        state: &SlotState,
+        plugin: &PluginId,
+        copy: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<PutSlot, InstallError> {
+        let overrides = &state.configuration.overrides;
+        let newer =
+            self.parse_effective(&copy.merged_with(overrides), variables).map_err(InstallError::Invalid)?;
+        let unchanged = state.plugin == *plugin
+            && state.configuration.copy.members() == copy.members()
+            && state.configuration.variables == *variables;
+        if unchanged {
+            return Ok(PutSlot::Done);
+        }
+        let tokens = token_fate(state, plugin, &newer, variables, self.settings.egress);
+        let credentials = self.draw_credentials();
+        let new = NewSlot { address: &state.address, plugin, copy, variables, credentials: &credentials };
+        let put = self.store.reconfigure_slot(&new, overrides, state.version, tokens, self.now()).await?;
+        if put == PutSlot::Done {
+            self.bus.knock(&state.address);
+        }
+        Ok(put)
+    }
+
+    /// Removes a slot with its tokens. Whether there was one.
+    pub async fn remove_slot(&self, address: &SlotAddress) -> Result<bool, StoreError> {
+        let removed = self.store.delete_slot(address).await?;
+        self.bus.knock(address);
+        Ok(removed)
+    }
+
+    /// What a slot's effective configuration means, its variables included.
+    pub(super) fn parse_effective(
+        &self,
+        effective: &Document,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<OauthConfiguration, Vec<FieldError>> {
+        let parsed = plugin::parse(effective, self.settings.egress)?;
+        parsed.configuration.variables(variables)?;
+        Ok(parsed.configuration)
+    }
+
+    pub(super) fn draw_credentials(&self) -> SlotCredentials {
+        let client = RefreshHandle::draw(self.entropy());
+        let client_id: String = client.expose().chars().take(22).collect();
+        let handle = RefreshHandle::draw(self.entropy());
+        SlotCredentials {
+            client_id: format!("cl_{client_id}"),
+            client_secret: ClientSecret::draw(self.entropy()),
+            handle: RefreshHandle::new(format!("clh_{}", handle.expose())),
+        }
+    }
+}
+
+/// Tokens stay only where the newer configuration is of the same plugin, for the same client at the same hosts.
+pub(super) fn token_fate(
+    state: &SlotState,
+    plugin: &PluginId,
+    newer: &OauthConfiguration,
+    newer_variables: &BTreeMap<String, String>,
+    egress: EgressPolicy,
+) -> TokensAfterChange {
+    let older = plugin::parse(&state.configuration.effective(), egress);
+    let same = older.is_ok_and(|older| {
+        state.plugin == *plugin
+            && TokenReach::of(&older.configuration, &state.configuration.variables)
+                == TokenReach::of(newer, newer_variables)
+    });
+    if same { TokensAfterChange::Keep } else { TokensAfterChange::Erase }
+}
+
+/// Where a slot's tokens, and the client's secret with them, are ever sent.
+#[derive(PartialEq, Eq)]
+struct TokenReach {
+    client_id: String,
+    token: String,
+    refresh: Option<String>,
+    revocation: Option<String>,
+}
+
+impl TokenReach {
+    fn of(configuration: &OauthConfiguration, given: &BTreeMap<String, String>) -> Self {
+        // Defaults belong to the configuration: with values that don't fit it, it reaches another place.
+        let variables = configuration.variables(given).unwrap_or_default();
+        let origin = |endpoint: &EndpointTemplate| endpoint.origin(&variables);
+        Self {
+            client_id: configuration.client_id.clone(),
+            token: origin(&configuration.token_endpoint),
+            refresh: configuration.refresh_endpoint.as_ref().map(origin),
+            revocation: configuration.revocation_endpoint.as_ref().map(origin),
+        }
+    }
+}

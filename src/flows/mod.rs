@@ -1,0 +1,171 @@
+//! What cloudlink does, verb by verb. Each reads top to bottom; none knows HTTP or SQL.
+//!
+//! No network call happens while a transaction is open: what talks to a provider takes the provider's client,
+//! what changes state calls one store function, and no function does both at once. After each change of a
+//! slot the bus is knocked at; that is only faster than the relay's poll, never necessary.
+
+mod access;
+mod confirm;
+mod connect;
+mod consent;
+mod enrol;
+mod exchange;
+mod install;
+mod overrides;
+mod plugins;
+mod redirect;
+mod sweep;
+mod tokens;
+
+use std::sync::Arc;
+
+use time::{Duration, OffsetDateTime};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    access::{AccessControl, AccessError, GrantError, Issued, PrepareError},
+    confirm::ConfirmError,
+    connect::{ConnectError, Connection},
+    consent::{Consent, ConsentPage, Decided},
+    enrol::{AddKeyError, EnrolError},
+    install::{InstallError, Installed},
+    overrides::OverrideError,
+    plugins::{PluginView, PutPluginError},
+    redirect::{CallbackPath, Redirected, Refusal},
+    sweep::sweep,
+    tokens::TokenUnavailable,
+};
+use crate::{
+    bus::Bus,
+    domain::{
+        address::EgressPolicy,
+        binding::ConsentBinding,
+        clock::{Clock, Entropy},
+        public_url::PublicUrl,
+        secret::Password,
+    },
+    provider::ProviderClient,
+    store::Store,
+    vault::{password::PasswordHasher, ring::KeyRing},
+};
+
+/// The broker: everything a verb needs. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    /// The database.
+    pub store: Store,
+    /// Who may call.
+    pub access: AccessControl,
+    pub(crate) ring: Arc<KeyRing>,
+    bus: Bus,
+    provider: Arc<ProviderClient>,
+    passwords: PasswordHasher,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    settings: Arc<BrokerSettings>,
+    exchanges: TaskTracker,
+    runtime: Handle,
+}
+
+/// What the operator decides about flows.
+#[derive(Debug)]
+pub struct BrokerSettings {
+    /// Where the world finds this service.
+    pub public_url: PublicUrl,
+    /// What outgoing requests may reach.
+    pub egress: EgressPolicy,
+    /// Whether a code proves that who consented is who asked.
+    pub consent_binding: ConsentBinding,
+    /// Life of a flow until its callback, at most ten minutes.
+    pub flow_ttl: Duration,
+    /// Flows of one device that may be under way.
+    pub flows_per_device: u32,
+    /// Whether configurations without PKCE may start flows.
+    pub pkce_policy: PkcePolicy,
+    /// The owner's login; without one the owner can't call.
+    pub owner: Option<Owner>,
+    /// Life of an access token.
+    pub access_token_life: Duration,
+}
+
+/// What is done with configurations that switch PKCE off (A07).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PkcePolicy {
+    /// They are accepted, with a warning.
+    Optional,
+    /// They can't start flows.
+    Required,
+}
+
+/// The owner's login.
+#[derive(Debug)]
+pub struct Owner {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Password,
+}
+
+/// The parts a broker is made of.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The key ring.
+    pub ring: Arc<KeyRing>,
+    /// Knocks.
+    pub bus: Bus,
+    /// The client for providers.
+    pub provider: ProviderClient,
+    /// Hashes passwords, a bounded number at once.
+    pub passwords: PasswordHasher,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// What the operator decided.
+    pub settings: BrokerSettings,
+    /// Where exchanges run: it must outlive the threads that serve requests.
+    pub runtime: Handle,
+}
+
+impl Broker {
+    /// Puts a broker together.
+    pub fn new(parts: Parts) -> Self {
+        let settings = Arc::new(parts.settings);
+        Self {
+            access: AccessControl::new(Arc::clone(&settings)),
+            store: parts.store,
+            ring: parts.ring,
+            bus: parts.bus,
+            provider: Arc::new(parts.provider),
+            passwords: parts.passwords,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            settings,
+            exchanges: TaskTracker::new(),
+            runtime: parts.runtime,
+        }
+    }
+
+    /// What the operator decided.
+    pub fn settings(&self) -> &BrokerSettings {
+        &self.settings
+    }
+
+    /// The present, as this broker sees it.
+    pub fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+
+    /// Randomness, as this broker draws it.
+    pub fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    /// Waits until every exchange under way has ended: nobody's consent is lost by a restart.
+    pub async fn finish_exchanges(&self) {
+        self.exchanges.close();
+        self.exchanges.wait().await;
+    }
+}

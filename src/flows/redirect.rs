@@ -1,0 +1,209 @@
+//! The callback: a browser comes back from the provider.
+//!
+//! Checks in this order: state, browser, expiry, path, `iss`. Nothing burns a flow before its own browser was
+//! seen. Of many equal callbacks one redeems the flow and makes the token request, in a task of its own, so that
+//! a browser that goes away loses nothing.
+
+use url::Url;
+
+use super::{Broker, consent::return_to, exchange::ExchangeTask};
+use crate::{
+    domain::{
+        callback::{AuthorizationError, Callback, CallbackError, CallbackQuery, Granted},
+        flow::{FlowError, FlowStatus},
+        ids::{FlowId, PluginId},
+        plugin::{OauthConfiguration, RedirectUriKind},
+        secret::{BrowserCookie, ConnectHandle, FlowState},
+    },
+    store::{Burn, FlowRow, Redeemed, StoreError},
+};
+
+/// On which of the two redirect URIs a callback came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallbackPath {
+    /// The shared one.
+    Shared,
+    /// A plugin's own.
+    Own(PluginId),
+}
+
+/// Where the browser goes now.
+#[derive(Debug)]
+pub enum Redirected {
+    /// To the flow's page, which shows its end.
+    Page(ConnectHandle),
+    /// To the plugin's return URL.
+    Return(Url),
+    /// Nowhere: a 400 page says why.
+    Refused(Refusal),
+}
+
+/// Why a callback was refused. No token request was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not a callback.
+    Malformed(CallbackError),
+    /// No flow waits for this state.
+    UnknownState,
+    /// The flow was started in another browser.
+    OtherBrowser,
+    /// The flow ran out.
+    Expired,
+    /// It came on the wrong path, or from another issuer: the flow is burnt.
+    Mixup,
+}
+
+impl Broker {
+    /// Takes a callback to its flow's end.
+    pub async fn redirect(
+        &self,
+        path: &CallbackPath,
+        query: &CallbackQuery,
+        browser: Option<&BrowserCookie>,
+    ) -> Result<Redirected, StoreError> {
+        match self.check_callback(path, query, browser).await? {
+            Checked::Refused(refusal) => Ok(Redirected::Refused(refusal)),
+            Checked::Over(row) => Ok(self.end_of(&row)),
+            Checked::Answered { row, state, callback: Callback::Refused { error, .. }, .. } => {
+                self.burn(&row, &state, refused(error)).await?;
+                self.current_end(row.id).await
+            }
+            Checked::Answered { row, state, configuration, callback: Callback::Granted(granted) } => {
+                self.redeem(*row, &state, *configuration, granted).await
+            }
+        }
+    }
+
+    async fn check_callback(
+        &self,
+        path: &CallbackPath,
+        query: &CallbackQuery,
+        browser: Option<&BrowserCookie>,
+    ) -> Result<Checked, StoreError> {
+        let state = match query.state() {
+            Ok(state) => state,
+            Err(error) => return Ok(Checked::Refused(Refusal::Malformed(error))),
+        };
+        let Some(row) = self.store.find_flow_by_state(&state, self.now()).await? else {
+            return Ok(Checked::Refused(Refusal::UnknownState));
+        };
+        if !browser.is_some_and(|browser| row.is_bound_to(browser)) {
+            return Ok(Checked::Refused(Refusal::OtherBrowser));
+        }
+        match row.status {
+            FlowStatus::Authorizing => {}
+            FlowStatus::Expired => return Ok(Checked::Refused(Refusal::Expired)),
+            FlowStatus::Pending
+            | FlowStatus::Exchanging
+            | FlowStatus::Confirm
+            | FlowStatus::Linked
+            | FlowStatus::Denied
+            | FlowStatus::Failed => return Ok(Checked::Over(Box::new(row))),
+        }
+        let expected = match row.redirect_kind {
+            RedirectUriKind::Shared => CallbackPath::Shared,
+            RedirectUriKind::Own => CallbackPath::Own(row.plugin.clone()),
+        };
+        if *path != expected {
+            self.burn(&row, &state, MIXUP).await?;
+            return Ok(Checked::Refused(Refusal::Mixup));
+        }
+        let Some(configuration) = self.fixed_configuration(&row) else {
+            self.burn(&row, &state, failed(FlowError::ExchangeFailed)).await?;
+            return Ok(Checked::Over(Box::new(row)));
+        };
+        let callback = match query.answer(&configuration) {
+            Ok(callback) => callback,
+            Err(error) => return Ok(Checked::Refused(Refusal::Malformed(error))),
+        };
+        if !self.is_from_issuer(&row, &configuration, callback.iss()) {
+            self.burn(&row, &state, MIXUP).await?;
+            return Ok(Checked::Refused(Refusal::Mixup));
+        }
+        Ok(Checked::Answered { row: Box::new(row), state, configuration: Box::new(configuration), callback })
+    }
+
+    /// RFC 9207 §2.4, by plain string comparison. Without a configured issuer the origin of an `iss` must at least
+    /// be the one that was asked.
+    fn is_from_issuer(&self, row: &FlowRow, configuration: &OauthConfiguration, iss: Option<&str>) -> bool {
+        match (iss, &configuration.issuer) {
+            (None, _) => !configuration.iss_required,
+            (Some(iss), Some(issuer)) => iss == issuer,
+            (Some(iss), None) => {
+                let variables = &row.configuration.variables;
+                let asked = configuration.auth_endpoint.resolve(variables, self.settings.egress);
+                match (Url::parse(iss), asked) {
+                    (Ok(iss), Ok(asked)) => iss.origin() == asked.origin(),
+                    _ => false,
+                }
+            }
+        }
+    }
+
+    async fn redeem(
+        &self,
+        row: FlowRow,
+        state: &FlowState,
+        configuration: OauthConfiguration,
+        granted: Granted,
+    ) -> Result<Redirected, StoreError> {
+        let flow = row.id;
+        let redeemed = self.store.redeem_flow(flow, state, &granted.to_plaintext(), self.now()).await?;
+        if redeemed == Redeemed::Yes
+            && let Some(task) = ExchangeTask::first(row, configuration, granted)
+        {
+            self.run_exchange(task).await;
+        }
+        self.current_end(flow).await
+    }
+
+    async fn burn(&self, row: &FlowRow, state: &FlowState, burn: Burn) -> Result<(), StoreError> {
+        if self.store.burn_flow(row.id, state, burn, self.now()).await? == Redeemed::Yes {
+            metrics::counter!("cloudlink_flows_total", "end" => burn.error.as_str()).increment(1);
+            tracing::info!(flow = %row.id, slot = %row.address, error = %burn.error, "flow ended");
+        }
+        Ok(())
+    }
+
+    async fn current_end(&self, flow: FlowId) -> Result<Redirected, StoreError> {
+        Ok(match self.store.find_flow(flow, self.now()).await? {
+            Some(row) => self.end_of(&row),
+            // The slot was deleted meanwhile, and the flow with it.
+            None => Redirected::Refused(Refusal::UnknownState),
+        })
+    }
+
+    fn end_of(&self, row: &FlowRow) -> Redirected {
+        match return_to(row) {
+            Some(url) => Redirected::Return(url),
+            None => Redirected::Page(self.ring.connect_handle(row.id)),
+        }
+    }
+}
+
+const MIXUP: Burn = failed(FlowError::IssuerMismatch);
+
+const fn failed(error: FlowError) -> Burn {
+    Burn { status: FlowStatus::Failed, error }
+}
+
+fn refused(error: AuthorizationError) -> Burn {
+    match error {
+        AuthorizationError::AccessDenied => {
+            Burn { status: FlowStatus::Denied, error: FlowError::AccessDenied }
+        }
+        AuthorizationError::Unavailable => failed(FlowError::ProviderUnavailable),
+        AuthorizationError::Other => failed(FlowError::ExchangeFailed),
+    }
+}
+
+enum Checked {
+    Refused(Refusal),
+    Over(Box<FlowRow>),
+    Answered {
+        row: Box<FlowRow>,
+        state: FlowState,
+        configuration: Box<OauthConfiguration>,
+        callback: Callback,
+    },
+}

@@ -1,0 +1,52 @@
+//! What every replica does from time to time: read keys and revocations anew, take over what dead replicas left
+//! behind, end what ran out, forget what is of no use. It takes no input but the present; replicas may do it at
+//! once, since every step is a guarded update.
+
+use std::time::Duration as Period;
+
+use time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Broker;
+use crate::store::StoreError;
+
+const ACCESS_PERIOD: Period = Period::from_secs(2);
+const FLOW_PERIOD: Period = Period::from_secs(5);
+/// How long an ended flow can still be asked about.
+const REMEMBER_FLOWS: Duration = Duration::days(1);
+
+/// Sweeps until `stop` is cancelled. A failure is logged and tried again with the next tick.
+pub async fn sweep(broker: Broker, stop: CancellationToken) {
+    let ticker = |period| {
+        let mut ticks = interval_at(Instant::now() + period, period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks
+    };
+    let (mut access, mut flows) = (ticker(ACCESS_PERIOD), ticker(FLOW_PERIOD));
+    loop {
+        let (what, done) = tokio::select! {
+            () = stop.cancelled() => return,
+            _ = access.tick() => ("access", broker.refresh_access().await),
+            _ = flows.tick() => ("flows", broker.sweep_flows().await),
+        };
+        if let Err(error) = done {
+            tracing::warn!(what, error = &error as &dyn std::error::Error, "sweep failed; trying again");
+        }
+    }
+}
+
+impl Broker {
+    /// One round over flows and what was spent.
+    pub async fn sweep_flows(&self) -> Result<(), StoreError> {
+        self.resume_exchanges().await?;
+        let now = self.now();
+        let expired = self.store.expire_flows(now).await?;
+        if expired > 0 {
+            metrics::counter!("cloudlink_flows_total", "end" => "expired").increment(expired);
+        }
+        self.store.forget_flows(now - REMEMBER_FLOWS).await?;
+        self.store.forget_spent(now).await?;
+        Ok(())
+    }
+}
