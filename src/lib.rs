@@ -5,5 +5,6 @@ pub mod cluster;
 pub mod domain;
 pub mod flows;
 pub mod provider;
+pub mod relay;
 pub mod store;
 pub mod vault;

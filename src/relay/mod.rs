@@ -1,0 +1,234 @@
+//! Bringing slots to their newest state: the WebSocket relay, the long poll, acknowledgements.
+//!
+//! An event is rendered from the slot's newest state at the moment it is sent ([`state`]); nothing is queued.
+//! What a connection was told is remembered by its `outbox`, which sends nothing older. Delivery is at least
+//! once: what is not acknowledged is rendered again on the next connection, on whichever replica. Wakes come
+//! from the bus and, should it fail, from the slow poll (`poller`), which must run for as long as connections
+//! are served.
+//!
+//! Who may connect is decided before, by whoever makes a [`RelayAccess`]; which slots it then sees is decided
+//! here, by its topics alone. Requests from web services to plugins are not part of this.
+
+mod budget;
+mod calls;
+mod close;
+mod configuration;
+mod connections;
+mod event;
+#[cfg(test)]
+mod fixture;
+mod hang_up;
+mod inbound;
+mod outbox;
+mod poller;
+mod polling;
+mod protocol;
+mod session;
+mod socket;
+mod source;
+mod state;
+
+use std::{sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::connections::Connections;
+pub use self::{
+    budget::Limits,
+    calls::{CallOutcome, SlotCalls},
+    close::Close,
+    connections::{Admission, Capacity, Refused},
+    event::{Change, Event},
+    hang_up::HangUp,
+    polling::{LONGEST_WAIT, PollError, Wanted},
+    protocol::{
+        Call, CallError, CallId, ClientFrame, FrameError, LARGEST_MESSAGE, Request, SUBPROTOCOL, ServerFrame,
+    },
+    socket::Socket,
+    source::{Answer, SlotSource},
+    state::{Since, events},
+};
+use crate::{
+    bus::Bus,
+    domain::{
+        clock::{Clock, Entropy},
+        ids::{DeviceId, SlotAddress, SlotName, Version},
+        public_url::PublicUrl,
+        slot::Ack,
+        topic::{Channel, Topics},
+    },
+    store::StoreError,
+};
+
+/// Times and limits of the relay.
+#[derive(Debug, Clone, Copy)]
+pub struct RelaySettings {
+    /// Between two pings; a peer silent for two of them is dropped.
+    pub heartbeat: Duration,
+    /// Between two rounds of the slow poll.
+    pub poll: Duration,
+    /// For one frame to leave; then the peer is too slow.
+    pub send: Duration,
+    /// For the peer to read why it is closed.
+    pub linger: Duration,
+    /// For one answer of the database.
+    pub database: Duration,
+    /// For the answer to a `settings` or `token` frame.
+    pub call: Duration,
+    /// Over how long reconnects are spread when the server goes away.
+    pub reconnect_spread: Duration,
+    /// What a peer may send in a minute.
+    pub limits: Limits,
+    /// How many connections there may be.
+    pub capacity: Capacity,
+}
+
+impl Default for RelaySettings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(30),
+            poll: Duration::from_secs(5),
+            send: Duration::from_secs(10),
+            linger: Duration::from_secs(2),
+            database: Duration::from_secs(10),
+            call: Duration::from_secs(35),
+            reconnect_spread: Duration::from_secs(10),
+            limits: Limits::default(),
+            capacity: Capacity::default(),
+        }
+    }
+}
+
+/// Whether an access token still stands. Made for one token by whoever checked it.
+pub trait Standing: Send + Sync + 'static {
+    /// Whether it has been revoked: with its key, by a password change, or with the key that signed it.
+    fn is_revoked(&self) -> bool;
+
+    /// Changes whenever the answer of [`Standing::is_revoked`] may have become another.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// What an access token, already checked, allows.
+#[derive(Clone)]
+pub struct RelayAccess {
+    /// Its device.
+    pub device: DeviceId,
+    /// What it may hear and say.
+    pub topics: Topics,
+    /// When it ends.
+    pub expires_at: OffsetDateTime,
+    /// Whether it still stands.
+    pub standing: Arc<dyn Standing>,
+}
+
+impl RelayAccess {
+    /// How long it is still valid; zero once it is not.
+    fn remaining(&self, now: OffsetDateTime) -> Duration {
+        socket::until(self.expires_at, now)
+    }
+}
+
+/// What the relay is built from.
+pub struct RelayParts {
+    /// The database.
+    pub source: Arc<dyn SlotSource>,
+    /// Where knocks come from.
+    pub bus: Bus,
+    /// Times and limits.
+    pub settings: RelaySettings,
+    /// Where the world finds this service.
+    pub public_url: Arc<PublicUrl>,
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness, to spread reconnects.
+    pub entropy: Arc<dyn Entropy>,
+    /// Cancelled when the server goes away: connections are told and closed, polls answered.
+    pub drain: CancellationToken,
+}
+
+/// The relay of this replica. Clones are the same relay.
+#[derive(Clone)]
+pub struct Relay {
+    parts: Arc<RelayParts>,
+    connections: Connections,
+}
+
+impl Relay {
+    /// A relay without connections.
+    pub fn new(parts: RelayParts) -> Self {
+        Self { connections: Connections::new(parts.settings.capacity), parts: Arc::new(parts) }
+    }
+
+    /// Finds a place for a connection of `device`. Ask before the handshake is answered.
+    pub fn admit(&self, device: DeviceId) -> Result<Admission, Refused> {
+        self.connections.admit(device)
+    }
+
+    /// Serves a WebSocket until it ends. `calls` answers its `settings` and `token` frames.
+    pub async fn serve(
+        self,
+        admission: Admission,
+        access: RelayAccess,
+        calls: Arc<dyn SlotCalls>,
+        socket: Socket,
+    ) {
+        socket::serve(self, admission, access, calls, socket).await;
+    }
+
+    /// Acknowledges all versions of a slot up to `version`; a slot outside the topics is an unknown one.
+    pub async fn ack(
+        &self,
+        access: &RelayAccess,
+        slot: SlotName,
+        version: Version,
+    ) -> Result<Ack, StoreError> {
+        if !access.topics.allow(Channel::Ack, access.device, &slot) {
+            return Ok(Ack::UnknownSlot);
+        }
+        let ack = self.source().ack(&SlotAddress { device: access.device, slot }, version).await?;
+        if ack == Ack::Advanced {
+            metrics::counter!("cloudlink_events_acked_total").increment(1);
+        }
+        Ok(ack)
+    }
+
+    /// The slow poll. Runs until dropped: one of these on every replica.
+    pub async fn poll_slowly(self) {
+        poller::run(Arc::clone(&self.parts.source), self.connections, self.parts.settings.poll).await;
+    }
+
+    /// Waits until every connection has ended and every poll is answered.
+    pub async fn drained(&self) {
+        self.connections.empty().await;
+    }
+
+    fn source(&self) -> &dyn SlotSource {
+        self.parts.source.as_ref()
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.parts.bus
+    }
+
+    fn settings(&self) -> &RelaySettings {
+        &self.parts.settings
+    }
+
+    fn public_url(&self) -> Arc<PublicUrl> {
+        Arc::clone(&self.parts.public_url)
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.parts.clock.as_ref()
+    }
+
+    fn entropy(&self) -> &dyn Entropy {
+        self.parts.entropy.as_ref()
+    }
+
+    fn drain(&self) -> &CancellationToken {
+        &self.parts.drain
+    }
+}
