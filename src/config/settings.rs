@@ -1,0 +1,219 @@
+//! The settings as types. Their meaning, ranges and units stand in `config/default.toml`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+
+use super::SettingsError;
+use crate::domain::{
+    address::EgressPolicy,
+    binding::ConsentBinding,
+    public_url::PublicUrl,
+    secret::{Password, SecretValue},
+};
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+    )*};
+}
+
+settings! {
+    /// Everything that can be set. `Debug` shows no secret.
+    Settings {
+        /// The public listener.
+        server: Server,
+        /// The operator's listener and account.
+        admin: Admin,
+        /// The database.
+        database: Database,
+        /// Encryption of what is stored.
+        vault: Vault,
+        /// What outgoing requests may reach.
+        egress: Egress,
+        /// Who consented must be who asked.
+        consent: Consent,
+        /// Who may become a device.
+        enrolment: Enrolment,
+        /// Attempts to link a slot.
+        flow: Flow,
+        /// Delivery to devices.
+        relay: Relay,
+        /// Refreshing of tokens.
+        refresh: Refresh,
+        /// How replicas wake each other.
+        bus: Bus,
+        /// Logging.
+        log: Log,
+        /// Access tokens of cloudlink's own.
+        login: Login,
+    }
+    /// `[server]`
+    Server {
+        /// `server.bind`
+        bind: SocketAddr,
+        /// `server.public_url`
+        public_url: PublicUrl,
+        /// `server.trusted_proxies`
+        trusted_proxies: Vec<IpNet>,
+        /// `server.drain_seconds`
+        drain: Duration,
+        /// `server.max_connections`, for each worker.
+        max_connections: usize,
+        /// `server.workers`; nothing means one for each processor.
+        workers: Option<usize>,
+    }
+    /// `[admin]`
+    Admin {
+        /// `admin.bind`
+        bind: SocketAddr,
+        /// `admin.user`
+        user: String,
+        /// `admin.password`
+        password: Option<Password>,
+    }
+    /// `[database]`
+    Database {
+        /// `database.url`; nothing means the private cluster.
+        url: Option<SecretValue>,
+        /// `database.max_connections`
+        max_connections: u32,
+        /// `database.data_dir`, of the private cluster.
+        data_dir: Option<PathBuf>,
+    }
+    /// `[vault]`
+    Vault {
+        /// `vault.keys`, as written: the vault parses them.
+        keys: Vec<SecretValue>,
+    }
+    /// `[egress]`
+    Egress {
+        /// `egress.allow_private`
+        policy: EgressPolicy,
+        /// `egress.extra_roots`
+        extra_roots: Option<PathBuf>,
+    }
+    /// `[consent]`
+    Consent {
+        /// `consent.binding`
+        binding: ConsentBinding,
+    }
+    /// `[enrolment]`
+    Enrolment {
+        /// `enrolment.open`
+        policy: EnrolmentPolicy,
+    }
+    /// `[flow]`
+    Flow {
+        /// `flow.ttl_seconds`
+        ttl: Duration,
+        /// `flow.pending_per_device`
+        pending_per_device: u32,
+        /// `flow.require_pkce`
+        require_pkce: bool,
+    }
+    /// `[relay]`
+    Relay {
+        /// `relay.heartbeat_seconds`
+        heartbeat: Duration,
+        /// `relay.poll_seconds`
+        poll: Duration,
+        /// `relay.connections_per_device`
+        connections_per_device: usize,
+        /// `relay.max_connections`, of this process.
+        max_connections: usize,
+    }
+    /// `[refresh]`
+    Refresh {
+        /// `refresh.margin_seconds`
+        margin: Duration,
+    }
+    /// `[bus]`
+    Bus {
+        /// `bus.kind` and, where it needs one, `bus.url`.
+        kind: BusKind,
+    }
+    /// `[log]`
+    Log {
+        /// `log.format`
+        format: LogFormat,
+        /// `log.filter`, checked where logging starts.
+        filter: String,
+    }
+    /// `[login]`
+    Login {
+        /// `login.token_seconds`
+        token: Duration,
+    }
+}
+
+/// `bus.kind`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusKind {
+    /// `listen` and `notify` of the database.
+    Postgres,
+    /// A NATS server.
+    Nats {
+        /// `bus.url`
+        url: SecretValue,
+    },
+}
+
+/// `enrolment.open`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnrolmentPolicy {
+    /// The owner, or whoever has a one-time code.
+    ByCode,
+    /// Anyone.
+    Open,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Readable,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Refuses what contradicts itself, whatever the command.
+    pub(super) fn contradictions(&self) -> Result<(), SettingsError> {
+        if self.database.url.is_some() && self.database.data_dir.is_some() {
+            return Err(SettingsError::Contradiction(
+                "database.url and database.data_dir contradict each other: the folder is for the private \
+                 PostgreSQL, which runs only without a URL; remove one of them",
+            ));
+        }
+        if self.server.bind == self.admin.bind && self.server.bind.port() != 0 {
+            return Err(SettingsError::Contradiction(
+                "server.bind and admin.bind are the same; the console needs a port of its own",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What `serve` demands beyond what `dev` does: TLS wherever others can reach the service, and a key
+    /// that encrypts.
+    pub fn fit_to_serve(&self) -> Result<(), SettingsError> {
+        let url = &self.server.public_url;
+        if !url.is_https() && !url.is_loopback() {
+            return Err(SettingsError::Contradiction(
+                "server.public_url is http on a host that is not loopback, which serve refuses; use https, or \
+                 the dev command",
+            ));
+        }
+        if self.vault.keys.is_empty() {
+            return Err(SettingsError::Contradiction(
+                "vault.keys is empty, and serve stores nothing unencrypted; set it to an id, a colon and \
+                 the output of `openssl rand -base64 32`",
+            ));
+        }
+        Ok(())
+    }
+}

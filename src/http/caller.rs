@@ -1,0 +1,144 @@
+//! Who calls, and what they may: the owner by Basic login, a device by its bearer token.
+//!
+//! What belongs to somebody else, or lies outside a token's topics, is a 404, exactly like what does not exist;
+//! the right subject with the wrong kind of credential is a 403.
+
+use std::future::{Ready, ready};
+
+use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+
+use super::{
+    error::Problem,
+    extract::{Authorization, ClientAddress},
+    throttle::Throttles,
+};
+use crate::{
+    domain::{
+        ids::{DeviceId, SlotAddress, SlotName},
+        topic::Channel,
+    },
+    flows::Broker,
+    vault::access_token::{AccessClaims, Credential, Subject},
+};
+
+/// An authenticated caller.
+#[derive(Debug)]
+pub enum Caller {
+    /// The owner.
+    Owner,
+    /// A device, with what its token says.
+    Device(DeviceId, Box<AccessClaims>),
+}
+
+impl Caller {
+    /// The owner alone.
+    pub fn owner(&self) -> Result<(), Problem> {
+        match self {
+            Self::Owner => Ok(()),
+            Self::Device(..) => Err(Problem::forbidden()),
+        }
+    }
+
+    /// The owner, or the device itself with whatever it logged in, unless its token is for one slot alone.
+    pub fn owner_or_device(&self, device: DeviceId) -> Result<(), Problem> {
+        match self {
+            Self::Device(own, _) if *own != device => Err(Problem::not_found()),
+            Self::Device(_, claims) if is_narrowed(claims) => Err(Problem::forbidden()),
+            Self::Owner | Self::Device(..) => Ok(()),
+        }
+    }
+
+    /// The owner, or the device by a trusted key, for what concerns one slot.
+    pub fn owner_or_slot(&self, address: &SlotAddress) -> Result<(), Problem> {
+        match self {
+            Self::Owner => Ok(()),
+            Self::Device(..) => self.slot(address, Channel::Settings),
+        }
+    }
+
+    /// The device by a trusted key, where its token's topics allow `channel` of the slot.
+    pub fn slot(&self, address: &SlotAddress, channel: Channel) -> Result<(), Problem> {
+        match self {
+            Self::Owner => Err(Problem::forbidden()),
+            Self::Device(own, _) if *own != address.device => Err(Problem::not_found()),
+            Self::Device(_, claims) if !is_by_key(claims) => Err(Problem::forbidden()),
+            Self::Device(_, claims) if claims.topics.allow(channel, address.device, &address.slot) => Ok(()),
+            Self::Device(..) => Err(Problem::not_found()),
+        }
+    }
+
+    /// The device by a trusted key.
+    pub fn device_key(self) -> Result<(DeviceId, AccessClaims), Problem> {
+        match self {
+            Self::Device(device, claims) if is_by_key(&claims) => Ok((device, *claims)),
+            Self::Owner | Self::Device(..) => Err(Problem::forbidden()),
+        }
+    }
+
+    /// Whether a slot of `device` may be shown to the caller.
+    pub fn sees(&self, device: DeviceId, slot: &SlotName) -> bool {
+        match self {
+            Self::Owner => true,
+            Self::Device(own, claims) => *own == device && claims.topics.allow(Channel::Events, device, slot),
+        }
+    }
+
+    /// The owner, or the device by a trusted key; for lists, which show what the caller [sees](Self::sees).
+    pub fn owner_or_device_key(&self, device: DeviceId) -> Result<(), Problem> {
+        match self {
+            Self::Owner => Ok(()),
+            Self::Device(own, _) if *own != device => Err(Problem::not_found()),
+            Self::Device(_, claims) if is_by_key(claims) => Ok(()),
+            Self::Device(..) => Err(Problem::forbidden()),
+        }
+    }
+}
+
+fn is_by_key(claims: &AccessClaims) -> bool {
+    matches!(claims.obtained_with, Credential::TrustedKey(_))
+}
+
+/// Whether the token is for one slot alone: a device-wide one names its slots with a wildcard.
+fn is_narrowed(claims: &AccessClaims) -> bool {
+    !claims.topics.subs.is_empty() && !claims.topics.subs.iter().any(|filter| filter.0.contains('+'))
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        ready(authenticate(request, payload))
+    }
+}
+
+fn authenticate(request: &HttpRequest, payload: &mut Payload) -> Result<Caller, Problem> {
+    let Some(broker) = request.app_data::<web::Data<Broker>>() else { return Err(Problem::not_found()) };
+    match Authorization::of(request.headers()) {
+        Authorization::Bearer(token) => {
+            let claims =
+                broker.access.verify(token.expose(), broker.now()).map_err(|_| Problem::unauthorized())?;
+            Ok(match claims.subject {
+                Subject::Owner => Caller::Owner,
+                Subject::Device(device) => Caller::Device(device, Box::new(claims)),
+            })
+        }
+        Authorization::Basic(credentials) => {
+            let client = ClientAddress::from_request(request, payload).into_inner()?;
+            let throttles = request.app_data::<web::Data<Throttles>>();
+            if let Some(wait) =
+                throttles.and_then(|throttles| throttles.logins.is_exhausted(client.0, broker.now()))
+            {
+                return Err(Problem::too_many_requests(wait.as_secs()));
+            }
+            if broker.access.is_owner(&credentials.user, &credentials.password) {
+                return Ok(Caller::Owner);
+            }
+            if let Some(throttles) = throttles {
+                throttles.logins.spend(client.0, broker.now());
+            }
+            Err(Problem::unauthorized())
+        }
+        Authorization::Missing | Authorization::Unreadable => Err(Problem::unauthorized()),
+    }
+}

@@ -1,0 +1,181 @@
+//! The pages of a flow: `/connect/{handle}`, and `/link` for who has a code instead of a link.
+
+use actix_web::{
+    HttpResponse,
+    cookie::Cookie,
+    http::header::{CONTENT_SECURITY_POLICY, LOCATION},
+    web,
+};
+
+use super::{
+    browser::{Browser, FormOrigin, new_cookie},
+    extract::{ClientAddress, FormBody, QueryPairs},
+    outcomes::{self, PageError},
+    pages::{
+        AskedFrom, ConnectPage, LinkPage, LinkProblem, Network, NextStep, Outcome, Scope, Shown, ShownHost,
+    },
+    throttle::Throttles,
+};
+use crate::{
+    domain::{
+        binding::ClientNetwork,
+        secret::{BrowserCookie, ConnectHandle, UserCode},
+    },
+    flows::{Broker, Consent, ConsentPage, Decided},
+};
+
+/// The routes.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/connect/{handle}").route(web::get().to(show)).route(web::post().to(decide)))
+        .service(web::resource("/link").route(web::get().to(show_link)).route(web::post().to(link)));
+}
+
+async fn show(
+    broker: web::Data<Broker>,
+    path: web::Path<String>,
+    browser: Browser,
+    client: ClientAddress,
+) -> Result<HttpResponse, PageError> {
+    let handle = ConnectHandle::new(path.into_inner());
+    Ok(match broker.show_consent(&handle, browser.cookie.as_ref()).await? {
+        ConsentPage::Ask(consent) => {
+            let (cookie, set) = cookie_for(&broker, browser);
+            let csrf = broker.csrf(&cookie, handle.expose());
+            with_cookie(asked(&broker, &consent, csrf, client.0), set)
+        }
+        ConsentPage::Progress(row) => outcomes::progress(&row, broker.now()),
+        ConsentPage::Return(url) => see_other(url.as_str()),
+        ConsentPage::OtherBrowser => outcomes::page(Outcome::OtherBrowser),
+        ConsentPage::Expired => outcomes::page(Outcome::Expired),
+        ConsentPage::Unknown => outcomes::page(Outcome::NotFound),
+    })
+}
+
+async fn decide(
+    broker: web::Data<Broker>,
+    path: web::Path<String>,
+    browser: Browser,
+    client: ClientAddress,
+    form: FormBody,
+) -> Result<HttpResponse, PageError> {
+    let handle = ConnectHandle::new(path.into_inner());
+    let genuine = |cookie: &BrowserCookie| {
+        browser.origin == FormOrigin::OursOrUnsaid
+            && form.get("csrf").is_some_and(|given| broker.is_csrf(cookie, handle.expose(), given))
+    };
+    let Some(cookie) = browser.cookie.as_ref().filter(|cookie| genuine(cookie)) else {
+        return Ok(outcomes::page(Outcome::FormExpired));
+    };
+    let decided = match form.get("decision") {
+        Some("continue") => broker.continue_to_provider(&handle, cookie, client.0).await?,
+        Some("cancel") => broker.cancel(&handle, cookie).await?,
+        Some(_) | None => return Ok(outcomes::page(Outcome::BadRequest)),
+    };
+    Ok(match decided {
+        Decided::Authorize(url) => see_other(url.as_str()),
+        Decided::Cancelled => see_other(&format!("/connect/{}", handle.expose())),
+        Decided::TooLate => match broker.show_consent(&handle, Some(cookie)).await? {
+            ConsentPage::Progress(_) | ConsentPage::Return(_) => {
+                see_other(&format!("/connect/{}", handle.expose()))
+            }
+            ConsentPage::Expired => outcomes::page(Outcome::Expired),
+            ConsentPage::Ask(_) | ConsentPage::OtherBrowser => outcomes::page(Outcome::OtherBrowser),
+            ConsentPage::Unknown => outcomes::page(Outcome::NotFound),
+        },
+        Decided::Unusable => outcomes::page(Outcome::ProviderRefused(None)),
+        Decided::Unknown => outcomes::page(Outcome::NotFound),
+    })
+}
+
+async fn show_link(
+    broker: web::Data<Broker>,
+    browser: Browser,
+    query: QueryPairs,
+) -> Result<HttpResponse, PageError> {
+    let typed = query.one("user_code")?;
+    let (cookie, set) = cookie_for(&broker, browser);
+    let page = LinkPage::new(typed, broker.csrf(&cookie, "link"));
+    Ok(with_cookie(link_page(&page), set))
+}
+
+async fn link(
+    broker: web::Data<Broker>,
+    throttles: web::Data<Throttles>,
+    browser: Browser,
+    client: ClientAddress,
+    form: FormBody,
+) -> Result<HttpResponse, PageError> {
+    let genuine = browser.origin == FormOrigin::OursOrUnsaid
+        && browser.cookie.as_ref().is_some_and(|cookie| {
+            form.get("csrf").is_some_and(|given| broker.is_csrf(cookie, "link", given))
+        });
+    let typed = form.get("user_code").unwrap_or_default().to_owned();
+    let (cookie, set) = cookie_for(&broker, browser);
+    let again =
+        |problem| link_page(&LinkPage::new(Some(&typed), broker.csrf(&cookie, "link")).again(problem));
+    if !genuine {
+        return Ok(with_cookie(again(LinkProblem::FormExpired), set));
+    }
+    if let Some(wait) = throttles.user_codes.is_exhausted(client.0, broker.now()) {
+        return Ok(again(LinkProblem::TooManyTries(wait)));
+    }
+    let found = match UserCode::typed(&typed) {
+        Some(code) => broker.find_by_user_code(&code).await?,
+        None => None,
+    };
+    let Some(handle) = found else {
+        throttles.user_codes.spend(client.0, broker.now());
+        return Ok(again(LinkProblem::Unknown));
+    };
+    Ok(see_other(&format!("/connect/{}", handle.expose())))
+}
+
+fn asked(broker: &Broker, consent: &Consent, csrf: String, client: ClientNetwork) -> HttpResponse {
+    let network = if client.is_same_as(consent.network) { Network::Same } else { Network::Other };
+    let code = broker.settings().consent_binding.asks_for_code(consent.network, client);
+    let Some(provider) = ShownHost::of(&consent.auth_endpoint) else {
+        return outcomes::page(Outcome::ProviderRefused(None));
+    };
+    let page = ConnectPage {
+        device: Shown::name(&consent.device_name),
+        plugin: Shown::name(&consent.plugin_name),
+        provider,
+        scope: Scope::of(consent.scope.as_deref()),
+        asked: AskedFrom::new(consent.network.address(), consent.started_at, broker.now(), network),
+        next: if code { NextStep::Code } else { NextStep::Done },
+        csrf,
+    };
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, ConnectPage::policy()))
+        .body(page.render())
+}
+
+fn link_page(page: &LinkPage) -> HttpResponse {
+    HttpResponse::build(page.status())
+        .content_type("text/html; charset=utf-8")
+        .insert_header((CONTENT_SECURITY_POLICY, LinkPage::policy()))
+        .body(page.render())
+}
+
+/// The browser's own cookie, or a new one and the header that sets it.
+fn cookie_for(broker: &Broker, browser: Browser) -> (BrowserCookie, Option<Cookie<'static>>) {
+    if let Some(cookie) = browser.cookie {
+        return (cookie, None);
+    }
+    let (value, cookie) = new_cookie(broker.entropy(), &broker.settings().public_url);
+    (value, Some(cookie))
+}
+
+fn with_cookie(mut response: HttpResponse, set: Option<Cookie<'static>>) -> HttpResponse {
+    if let Some(cookie) = set {
+        // Fails only where a cookie can't be written as a header; this one is base64url.
+        let _ = response.add_cookie(&cookie);
+    }
+    response
+}
+
+pub(super) fn see_other(location: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((LOCATION, location)).finish()
+}

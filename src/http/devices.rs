@@ -1,0 +1,192 @@
+//! `/api/devices`: devices and the keys that speak for them.
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
+
+use super::{
+    caller::Caller,
+    error::Problem,
+    extract::{DevicePath, KeyPath, StrictJson},
+};
+use crate::{
+    domain::{label::Label, plugin::FieldError, secret::Password},
+    flows::{AddKeyError, Broker, EnrolError},
+    store::{DeviceRow, RemoveKey},
+    vault::trusted::TrustedKey,
+};
+
+/// The routes.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/api/devices").route(web::post().to(enrol)).route(web::get().to(list)))
+        .service(
+            web::resource("/api/devices/{device}")
+                .route(web::get().to(show))
+                .route(web::patch().to(rename))
+                .route(web::delete().to(remove)),
+        )
+        .service(
+            web::resource("/api/devices/{device}/keys")
+                .route(web::post().to(add_trust))
+                .route(web::get().to(list_trust)),
+        )
+        .service(
+            web::resource("/api/devices/{device}/keys/{key_hash}").route(web::delete().to(remove_trust)),
+        );
+}
+
+#[derive(Deserialize)]
+struct Enrolment {
+    name: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+struct Renaming {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct NewKey {
+    label: String,
+    public_key: Value,
+}
+
+async fn enrol(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    body: StrictJson<Enrolment>,
+) -> Result<HttpResponse, Problem> {
+    caller.owner()?;
+    let name = label("/name", &body.0.name)?;
+    let device = broker.enrol_device(&name, Password::new(body.0.password)).await?;
+    Ok(HttpResponse::Created().json(json!({ "device": device, "name": name })))
+}
+
+async fn list(broker: web::Data<Broker>, caller: Caller) -> Result<HttpResponse, Problem> {
+    caller.owner()?;
+    let devices = broker.store.list_devices().await?;
+    Ok(HttpResponse::Ok().json(devices.iter().map(rendered).collect::<Vec<_>>()))
+}
+
+async fn show(broker: web::Data<Broker>, caller: Caller, path: DevicePath) -> Result<HttpResponse, Problem> {
+    caller.owner_or_device(path.device)?;
+    let device = broker.store.find_device(path.device).await?.ok_or_else(Problem::not_found)?;
+    Ok(HttpResponse::Ok().json(rendered(&device)))
+}
+
+async fn rename(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: DevicePath,
+    body: StrictJson<Renaming>,
+) -> Result<HttpResponse, Problem> {
+    caller.owner_or_device(path.device)?;
+    let name = label("/name", &body.0.name)?;
+    if !broker.store.rename_device(path.device, name.as_str()).await? {
+        return Err(Problem::not_found());
+    }
+    Ok(HttpResponse::Ok().json(json!({ "device": path.device, "name": name })))
+}
+
+async fn remove(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<HttpResponse, Problem> {
+    caller.owner()?;
+    if broker.remove_device(path.device).await? {
+        Ok(HttpResponse::NoContent().finish())
+    } else {
+        Err(Problem::not_found())
+    }
+}
+
+async fn add_trust(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: DevicePath,
+    body: StrictJson<NewKey>,
+) -> Result<HttpResponse, Problem> {
+    caller.owner_or_device(path.device)?;
+    let label = label("/label", &body.0.label)?;
+    let key = TrustedKey::parse(&body.0.public_key).map_err(|refused| misfit("/public_key", &refused))?;
+    let key_hash = broker.add_trust(path.device, &label, &key).await?;
+    Ok(HttpResponse::Created().json(json!({ "label": label, "key_hash": key_hash })))
+}
+
+async fn list_trust(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: DevicePath,
+) -> Result<HttpResponse, Problem> {
+    caller.owner_or_device(path.device)?;
+    if broker.store.find_device(path.device).await?.is_none() {
+        return Err(Problem::not_found());
+    }
+    let keys = broker.store.list_trusted_keys(path.device).await?;
+    let keys: Vec<_> = keys
+        .into_iter()
+        .map(|key| {
+            json!({
+                "label": key.label,
+                "key_hash": key.key_hash,
+                "added_at": key.added_at.format(&Rfc3339).ok(),
+                "last_used_at": key.last_used_at.and_then(|at| at.format(&Rfc3339).ok()),
+            })
+        })
+        .collect();
+    Ok(HttpResponse::Ok().json(keys))
+}
+
+async fn remove_trust(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: KeyPath,
+) -> Result<HttpResponse, Problem> {
+    caller.owner_or_device(path.device)?;
+    match broker.remove_trust(path.device, &path.key_hash).await? {
+        RemoveKey::Removed => Ok(HttpResponse::NoContent().finish()),
+        RemoveKey::UnknownKey => Err(Problem::not_found()),
+    }
+}
+
+fn rendered(device: &DeviceRow) -> Value {
+    json!({
+        "device": device.id,
+        "name": device.name,
+        "created_at": device.created_at.format(&Rfc3339).ok(),
+    })
+}
+
+fn label(field: &str, text: &str) -> Result<Label, Problem> {
+    text.parse().map_err(|error| misfit(field, &error))
+}
+
+fn misfit(field: &str, error: &impl ToString) -> Problem {
+    Problem::invalid(vec![FieldError { field: field.to_owned(), detail: error.to_string() }])
+}
+
+impl From<EnrolError> for Problem {
+    fn from(error: EnrolError) -> Self {
+        match error {
+            EnrolError::Password(refused) => misfit("/password", &refused),
+            EnrolError::Hash(cause) => Self::internal(&cause),
+            EnrolError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<AddKeyError> for Problem {
+    fn from(error: AddKeyError) -> Self {
+        match error {
+            AddKeyError::UnknownDevice => Self::not_found(),
+            AddKeyError::TooMany => {
+                Self::conflict("too_many_keys", "This device has 32 trusted keys; remove one first.")
+            }
+            AddKeyError::Store(cause) => cause.into(),
+        }
+    }
+}

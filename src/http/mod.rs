@@ -1,0 +1,51 @@
+//! HTTP: extract, call one thing of the layers below, render.
+//!
+//! The frame that all handlers live in: [`hardening::harden`] wraps every answer, [`extract`] holds every
+//! way in which a request's parts become values, [`error`] every way in which a call can be refused. Who may
+//! call what stands in [`caller`]; what a browser sees in [`pages`].
+
+pub mod browser;
+pub mod caller;
+mod connect;
+pub mod connection;
+mod devices;
+pub mod error;
+pub mod extract;
+mod flows;
+pub mod frame;
+pub mod hardening;
+pub mod health;
+pub mod oauth_error;
+mod outcomes;
+pub mod pages;
+mod plugins;
+mod redirect;
+mod relay;
+pub mod server;
+mod slots;
+pub mod span;
+mod static_files;
+pub mod throttle;
+mod token;
+
+use actix_web::web;
+
+/// The routes of the public listener.
+pub fn public_routes(config: &mut web::ServiceConfig) {
+    health::routes(config);
+    static_files::routes(config);
+    plugins::routes(config);
+    devices::routes(config);
+    slots::routes(config);
+    flows::routes(config);
+    token::routes(config);
+    relay::routes(config);
+    connect::routes(config);
+    redirect::routes(config);
+}
+
+/// The routes of the operator's listener.
+pub fn admin_routes(config: &mut web::ServiceConfig) {
+    health::routes(config);
+    static_files::routes(config);
+}

@@ -1,0 +1,76 @@
+//! The two redirect URIs: where providers send browsers back.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::{
+    browser::Browser,
+    connect::see_other,
+    outcomes::{self, PageError},
+    pages::Outcome,
+};
+use crate::{
+    domain::{callback::CallbackQuery, ids::PluginId, public_url::REDIRECT_PATH},
+    flows::{Broker, CallbackPath, Redirected, Refusal},
+};
+
+/// The routes. No method but GET: nothing else takes a flow (D01).
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource(REDIRECT_PATH).route(web::get().to(shared)))
+        .service(web::resource(format!("{REDIRECT_PATH}/{{plugin}}")).route(web::get().to(own)));
+}
+
+async fn shared(
+    broker: web::Data<Broker>,
+    request: HttpRequest,
+    browser: Browser,
+) -> Result<HttpResponse, PageError> {
+    callback(&broker, &CallbackPath::Shared, &request, &browser).await
+}
+
+async fn own(
+    broker: web::Data<Broker>,
+    path: web::Path<String>,
+    request: HttpRequest,
+    browser: Browser,
+) -> Result<HttpResponse, PageError> {
+    match path.parse::<PluginId>() {
+        Ok(plugin) => callback(&broker, &CallbackPath::Own(plugin), &request, &browser).await,
+        Err(_) => Ok(outcomes::page(Outcome::NotFound)),
+    }
+}
+
+async fn callback(
+    broker: &Broker,
+    path: &CallbackPath,
+    request: &HttpRequest,
+    browser: &Browser,
+) -> Result<HttpResponse, PageError> {
+    if is_prefetch(request) {
+        return Ok(outcomes::page(Outcome::Prefetch));
+    }
+    let Ok(query) = CallbackQuery::parse(request.query_string()) else {
+        return Ok(outcomes::page(Outcome::BadCallback));
+    };
+    Ok(match broker.redirect(path, &query, browser.cookie.as_ref()).await? {
+        Redirected::Page(handle) => see_other(&format!("/connect/{}", handle.expose())),
+        Redirected::Return(url) => see_other(url.as_str()),
+        Redirected::Refused(Refusal::Malformed(_) | Refusal::UnknownState | Refusal::OtherBrowser) => {
+            outcomes::page(Outcome::BadCallback)
+        }
+        Redirected::Refused(Refusal::Mixup) => outcomes::page(Outcome::IssuerMismatch),
+        Redirected::Refused(Refusal::Expired) => outcomes::page(Outcome::Expired),
+    })
+}
+
+/// A browser that looks ahead must not take the flow from the person who follows (D01).
+fn is_prefetch(request: &HttpRequest) -> bool {
+    let says = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.to_ascii_lowercase().contains("prefetch"))
+    };
+    says("sec-purpose") || says("purpose") || says("x-moz")
+}

@@ -1,0 +1,117 @@
+//! Listening: every app runs inside of the frame, within limits on connections and time (J04), and both
+//! listeners are built here.
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+
+use actix_web::{
+    App, HttpServer,
+    dev::{Extensions, Server},
+    middleware::from_fn,
+    web::{Data, ServiceConfig},
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing_actix_web::TracingLogger;
+
+use super::{connection, frame::Frame, hardening::harden, span::RouteSpan};
+use crate::relay::HangUp;
+
+/// How long connections may take, and how many there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// Worker threads; nothing means one for each processor.
+    pub workers: Option<usize>,
+    /// Connections open at once, for each worker.
+    pub max_connections: usize,
+    /// From the connection to the end of the first request's head.
+    pub head: Duration,
+    /// A pause between two requests. The head of a later request, and a reader that reads nothing, get
+    /// `idle + head` from the end of the answer before.
+    pub idle: Duration,
+    /// For a caller to take an answer that came before it had sent its whole body.
+    pub linger: Duration,
+    /// For open requests to finish at a stop; whole seconds.
+    pub drain: Duration,
+}
+
+impl Tuning {
+    /// The time limits of the service: 10 s for a head, 30 s between requests.
+    pub fn new(workers: Option<usize>, max_connections: usize, drain: Duration) -> Self {
+        Self {
+            workers,
+            max_connections,
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            linger: Duration::from_secs(5),
+            drain,
+        }
+    }
+}
+
+/// A listener that waits, with the addresses it waits at.
+pub struct Listening {
+    /// The address, with the port that was taken where 0 was asked for.
+    pub address: SocketAddr,
+    /// Runs when awaited; its `handle` stops it.
+    pub server: Server,
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Starts to listen at `address`. Each worker builds its app from `routes`, inside of the frame: `harden`,
+/// then the span of the request. Signals are left to the caller. Must be called on an actix or tokio runtime.
+pub fn listen(
+    address: SocketAddr,
+    frame: Frame,
+    tuning: Tuning,
+    routes: impl Fn(&mut ServiceConfig) + Send + Clone + 'static,
+) -> io::Result<Listening> {
+    let frame = Data::new(frame);
+    let quiet = tuning.idle + tuning.head;
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(frame.clone())
+            .configure(|app| routes(app))
+            .wrap(TracingLogger::<RouteSpan>::new())
+            .wrap(from_fn(harden))
+    })
+    .on_connect(move |io, data: &mut Extensions| {
+        HangUp::remember(io, data);
+        connection::watch(io, data, quiet);
+    })
+    .max_connections(tuning.max_connections)
+    .client_request_timeout(tuning.head)
+    .client_disconnect_timeout(tuning.linger)
+    .keep_alive(tuning.idle)
+    .shutdown_timeout(tuning.drain.as_secs())
+    .disable_signals();
+    let server = match tuning.workers {
+        Some(workers) => server.workers(workers),
+        None => server,
+    };
+    let server = server.bind(address)?;
+    let address = server.addrs().first().copied().unwrap_or(address);
+    Ok(Listening { address, server: server.run() })
+}
+
+/// Raises the limit on open files to what the system allows this process, and says how many that are: a
+/// connection takes two, and the usual limit of 1024 is a house of a few hundred.
+pub fn raise_open_files() -> io::Result<Option<u64>> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_open_files_is_as_high_as_it_may_be() {
+        let allowed = raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, allowed);
+    }
+}

@@ -1,0 +1,92 @@
+//! Metrics: what is counted is described here, recorded by the layers under the names of
+//! [`domain::metric`](crate::domain::metric), and rendered for `/metrics` of the operator's listener.
+
+use std::{thread, time::Duration};
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::TelemetryError;
+use crate::domain::metric;
+
+/// Bounds of the buckets of an exchange, in seconds; it is cut off at 30.
+const EXCHANGE_BOUNDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Histograms collect their samples in memory until somebody tidies up.
+const UPKEEP: Duration = Duration::from_secs(10);
+
+/// Renders what was recorded.
+#[derive(Clone)]
+pub struct Metrics(PrometheusHandle);
+
+impl Metrics {
+    /// Records for the whole process from now on. Once in a process; a thread of its own tidies up, so that
+    /// memory stays bounded where nobody ever asks.
+    pub fn install() -> Result<Self, TelemetryError> {
+        let handle =
+            builder().and_then(PrometheusBuilder::install_recorder).map_err(TelemetryError::Metrics)?;
+        describe();
+        let upkeep = handle.clone();
+        thread::spawn(move || {
+            loop {
+                thread::sleep(UPKEEP);
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(Self(handle))
+    }
+
+    /// All metrics as text, for `text/plain; version=0.0.4`.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    let exchange = Matcher::Full(metric::EXCHANGE_SECONDS.to_owned());
+    PrometheusBuilder::new().set_buckets_for_metric(exchange, &EXCHANGE_BOUNDS)
+}
+
+fn describe() {
+    describe_counter!(metric::FLOWS, "Flows that ended, by their last status");
+    describe_histogram!(
+        metric::EXCHANGE_SECONDS,
+        Unit::Seconds,
+        "Requests to providers' token endpoints, by host and outcome"
+    );
+    describe_counter!(metric::EVENTS_SENT, "Events sent to plugins, repetitions included");
+    describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
+    describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");
+    describe_counter!(metric::HTTP_REQUESTS, "HTTP answers, by route and status");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_is_a_histogram_with_a_description() {
+        let recorder = builder().unwrap().build_recorder();
+        let metrics = Metrics(recorder.handle());
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::histogram!(metric::EXCHANGE_SECONDS, "host" => "a.example", "outcome" => "ok")
+                .record(0.3);
+            metrics::gauge!(metric::RELAY_CONNECTIONS).set(2.0);
+        });
+        let text = metrics.render();
+        for line in [
+            "# HELP cloudlink_exchange_seconds Requests",
+            "cloudlink_exchange_seconds_bucket{host=\"a.example\",outcome=\"ok\",le=\"0.5\"} 1",
+            "cloudlink_relay_connections 2",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+}
