@@ -26,7 +26,7 @@ use crate::{
         clock::{Clock, Entropy},
         secret::{Password, SecretValue},
     },
-    flows::{Broker, BrokerSettings, Owner, Parts, PkcePolicy, sweep},
+    flows::{Broker, BrokerSettings, Owner, Parts, PkcePolicy, keep_access_fresh, sweep},
     http::{
         self,
         frame::{Frame, Limits},
@@ -191,6 +191,7 @@ impl Application {
     /// Serves until `stop` is cancelled, then drains. An error where the private database ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
         let tasks = TaskTracker::new();
+        tasks.spawn(keep_access_fresh(self.broker.clone(), self.stop_background.clone()));
         tasks.spawn(sweep(self.broker.clone(), self.stop_background.clone()));
         let relay = self.relay.clone();
         let stop_background = self.stop_background.clone();

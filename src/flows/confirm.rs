@@ -4,6 +4,7 @@ use super::Broker;
 use crate::{
     domain::{
         ids::{FlowId, SlotAddress},
+        metric,
         secret::ConfirmCode,
     },
     store::{Confirmation, StoreError, Stored},
@@ -42,7 +43,7 @@ impl Broker {
         if code != *given {
             if tries_left == 0 {
                 self.store.fail_confirmation(flow, now).await?;
-                metrics::counter!("cloudlink_flows_total", "end" => "wrong_code").increment(1);
+                metrics::counter!(metric::FLOWS, "end" => "wrong_code").increment(1);
                 tracing::warn!(%flow, slot = %address, "flow ended by wrong codes");
             }
             return Err(ConfirmError::WrongCode { tries_left });
@@ -50,7 +51,7 @@ impl Broker {
         match self.store.store_confirmed(flow, address, now).await? {
             Stored::Linked(version) => {
                 self.bus.knock(address);
-                metrics::counter!("cloudlink_flows_total", "end" => "linked").increment(1);
+                metrics::counter!(metric::FLOWS, "end" => "linked").increment(1);
                 tracing::info!(%flow, slot = %address, %version, "confirmed and linked");
                 Ok(())
             }

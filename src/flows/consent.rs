@@ -11,6 +11,7 @@ use crate::{
         binding::ClientNetwork,
         flow::{FlowEnd, FlowStatus},
         ids::FlowId,
+        metric,
         plugin::{self, OauthConfiguration},
         secret::{BrowserCookie, CodeVerifier, ConnectHandle, FlowState, UserCode},
     },
@@ -132,7 +133,7 @@ impl Broker {
         let Some(flow) = self.ring.flow_of(handle) else { return Ok(Decided::Unknown) };
         Ok(match self.store.cancel_flow(flow, browser, self.now()).await? {
             Continued::Yes => {
-                metrics::counter!("cloudlink_flows_total", "end" => "cancelled").increment(1);
+                metrics::counter!(metric::FLOWS, "end" => "cancelled").increment(1);
                 tracing::info!(%flow, "flow cancelled");
                 Decided::Cancelled
             }

@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use time::Duration;
+use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Broker;
@@ -16,6 +17,7 @@ use crate::{
         callback::Granted,
         flow::FlowError,
         ids::SlotAddress,
+        metric,
         plugin::{self, OauthConfiguration},
         secret::{CodeVerifier, ConfirmCode},
         tokens::TokenSet,
@@ -87,8 +89,8 @@ impl ExchangeTask {
 }
 
 impl Broker {
-    /// Makes an exchange in a task of its own and waits for it. A caller that goes away does not stop it.
-    pub(super) async fn run_exchange(&self, task: ExchangeTask) {
+    /// Makes an exchange in a task of its own: a browser that goes away does not stop it.
+    pub(super) fn start_exchange(&self, task: ExchangeTask) -> JoinHandle<()> {
         let broker = self.clone();
         let flow = task.lease.flow;
         let exchanging = async move {
@@ -96,9 +98,7 @@ impl Broker {
                 tracing::error!(%flow, error = &error as &dyn std::error::Error, "exchange not recorded");
             }
         };
-        let running = self.exchanges.spawn_on(exchanging, &self.runtime);
-        // A panic there was logged by the runtime; the sweep picks the flow up.
-        let _ = running.await;
+        self.exchanges.spawn_on(exchanging, &self.runtime)
     }
 
     /// Takes over what replicas left behind when they died, and gives up what can't be saved.
@@ -111,13 +111,13 @@ impl Broker {
             let parsed = plugin::parse(&exchange.configuration.document, self.settings.egress);
             let task = parsed.ok().and_then(|parsed| ExchangeTask::resumed(exchange, parsed.configuration));
             match task {
-                Some(task) => self.run_exchange(task).await,
+                Some(task) => drop(self.start_exchange(task)),
                 None => self.store.fail_exchange(lease, FlowError::ExchangeFailed, now).await?,
             }
         }
         let given_up = self.store.give_up_abandoned_exchanges(stale, code_alive, now).await?;
         if given_up > 0 {
-            metrics::counter!("cloudlink_flows_total", "end" => "exchange_failed").increment(given_up);
+            metrics::counter!(metric::FLOWS, "end" => "exchange_failed").increment(given_up);
             tracing::warn!(flows = given_up, "gave up exchanges that were left behind");
         }
         Ok(())
@@ -133,7 +133,7 @@ impl Broker {
                     flow = %task.lease.flow, slot = %task.address, end = %word,
                     error = &error as &dyn std::error::Error, "exchange failed"
                 );
-                metrics::counter!("cloudlink_flows_total", "end" => word.as_str()).increment(1);
+                metrics::counter!(metric::FLOWS, "end" => word.as_str()).increment(1);
                 self.store.fail_exchange(task.lease, word, self.now()).await
             }
         }
@@ -154,7 +154,7 @@ impl Broker {
         let answer =
             self.provider.exchange(request, &task.configuration, &task.granted.parameters, now).await;
         let outcome = answer.as_ref().map_or_else(ExchangeError::word, |_| "tokens");
-        metrics::histogram!("cloudlink_exchange_seconds", "host" => host, "outcome" => outcome)
+        metrics::histogram!(metric::EXCHANGE_SECONDS, "host" => self.hosts.label(&host), "outcome" => outcome)
             .record(started.elapsed().as_secs_f64());
         answer
     }
@@ -164,7 +164,7 @@ impl Broker {
         match self.store.store_consent(task.lease, slot, tokens, self.now()).await? {
             Stored::Linked(version) => {
                 self.bus.knock(slot);
-                metrics::counter!("cloudlink_flows_total", "end" => "linked").increment(1);
+                metrics::counter!(metric::FLOWS, "end" => "linked").increment(1);
                 tracing::info!(%flow, %slot, %version, "linked");
             }
             Stored::LeaseLost => tracing::warn!(%flow, %slot, "tokens came too late for their flow"),

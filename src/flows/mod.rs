@@ -33,7 +33,7 @@ pub use self::{
     overrides::OverrideError,
     plugins::{PluginView, PutPluginError},
     redirect::{CallbackPath, Redirected, Refusal},
-    sweep::sweep,
+    sweep::{keep_access_fresh, sweep},
     tokens::TokenUnavailable,
 };
 use crate::{
@@ -42,6 +42,7 @@ use crate::{
         address::EgressPolicy,
         binding::ConsentBinding,
         clock::{Clock, Entropy},
+        metric::HostLabels,
         public_url::PublicUrl,
         secret::Password,
     },
@@ -65,6 +66,7 @@ pub struct Broker {
     entropy: Arc<dyn Entropy>,
     settings: Arc<BrokerSettings>,
     exchanges: TaskTracker,
+    hosts: Arc<HostLabels>,
     runtime: Handle,
 }
 
@@ -144,6 +146,7 @@ impl Broker {
             entropy: parts.entropy,
             settings,
             exchanges: TaskTracker::new(),
+            hosts: Arc::default(),
             runtime: parts.runtime,
         }
     }

@@ -12,6 +12,7 @@ use crate::{
         callback::{AuthorizationError, Callback, CallbackError, CallbackQuery, Granted},
         flow::{FlowError, FlowStatus},
         ids::{FlowId, PluginId},
+        metric,
         plugin::{OauthConfiguration, RedirectUriKind},
         secret::{BrowserCookie, ConnectHandle, FlowState},
     },
@@ -152,14 +153,15 @@ impl Broker {
         if redeemed == Redeemed::Yes
             && let Some(task) = ExchangeTask::first(row, configuration, granted)
         {
-            self.run_exchange(task).await;
+            // A panic there was logged where it happened; the sweep takes the flow up.
+            let _ = self.start_exchange(task).await;
         }
         self.current_end(flow).await
     }
 
     async fn burn(&self, row: &FlowRow, state: &FlowState, burn: Burn) -> Result<(), StoreError> {
         if self.store.burn_flow(row.id, state, burn, self.now()).await? == Redeemed::Yes {
-            metrics::counter!("cloudlink_flows_total", "end" => burn.error.as_str()).increment(1);
+            metrics::counter!(metric::FLOWS, "end" => burn.error.as_str()).increment(1);
             tracing::info!(flow = %row.id, slot = %row.address, error = %burn.error, "flow ended");
         }
         Ok(())

@@ -5,34 +5,44 @@
 use std::time::Duration as Period;
 
 use time::Duration;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Broker;
-use crate::store::StoreError;
+use crate::{domain::metric, store::StoreError};
 
 const ACCESS_PERIOD: Period = Period::from_secs(2);
 const FLOW_PERIOD: Period = Period::from_secs(5);
 /// How long an ended flow can still be asked about.
 const REMEMBER_FLOWS: Duration = Duration::days(1);
 
-/// Sweeps until `stop` is cancelled. A failure is logged and tried again with the next tick.
+/// Reads keys and revocations anew until `stop` is cancelled; by itself, so that nothing else delays the end of a
+/// token that lost its trust.
+pub async fn keep_access_fresh(broker: Broker, stop: CancellationToken) {
+    let mut ticks = every(ACCESS_PERIOD);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        report("access", broker.refresh_access().await);
+    }
+}
+
+/// Sweeps until `stop` is cancelled.
 pub async fn sweep(broker: Broker, stop: CancellationToken) {
-    let ticker = |period| {
-        let mut ticks = interval_at(Instant::now() + period, period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks
-    };
-    let (mut access, mut flows) = (ticker(ACCESS_PERIOD), ticker(FLOW_PERIOD));
-    loop {
-        let (what, done) = tokio::select! {
-            () = stop.cancelled() => return,
-            _ = access.tick() => ("access", broker.refresh_access().await),
-            _ = flows.tick() => ("flows", broker.sweep_flows().await),
-        };
-        if let Err(error) = done {
-            tracing::warn!(what, error = &error as &dyn std::error::Error, "sweep failed; trying again");
-        }
+    let mut ticks = every(FLOW_PERIOD);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        report("flows", broker.sweep_flows().await);
+    }
+}
+
+fn every(period: Period) -> Interval {
+    let mut ticks = interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// A failure is logged, and the next tick tries again.
+fn report(what: &'static str, done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::warn!(what, error = &error as &dyn std::error::Error, "sweep failed; trying again");
     }
 }
 
@@ -43,7 +53,7 @@ impl Broker {
         let now = self.now();
         let expired = self.store.expire_flows(now).await?;
         if expired > 0 {
-            metrics::counter!("cloudlink_flows_total", "end" => "expired").increment(expired);
+            metrics::counter!(metric::FLOWS, "end" => "expired").increment(expired);
         }
         self.store.forget_flows(now - REMEMBER_FLOWS).await?;
         self.store.forget_spent(now).await?;

@@ -17,7 +17,7 @@ use crate::{
         ids::{DeviceId, SlotAddress, SlotName},
         topic::Channel,
     },
-    flows::Broker,
+    flows::{AccessError, Broker},
     vault::access_token::{AccessClaims, Credential, Subject},
 };
 
@@ -116,8 +116,10 @@ fn authenticate(request: &HttpRequest, payload: &mut Payload) -> Result<Caller, 
     let Some(broker) = request.app_data::<web::Data<Broker>>() else { return Err(Problem::not_found()) };
     match Authorization::of(request.headers()) {
         Authorization::Bearer(token) => {
-            let claims =
-                broker.access.verify(token.expose(), broker.now()).map_err(|_| Problem::unauthorized())?;
+            let claims = broker.access.verify(token.expose(), broker.now()).map_err(|error| match error {
+                AccessError::NotReady => Problem::unavailable("not_ready", 1),
+                AccessError::Token(_) | AccessError::Revoked => Problem::unauthorized(),
+            })?;
             Ok(match claims.subject {
                 Subject::Owner => Caller::Owner,
                 Subject::Device(device) => Caller::Device(device, Box::new(claims)),

@@ -13,6 +13,7 @@ use super::{
     outcomes::{self, PageError},
     pages::{
         AskedFrom, ConnectPage, LinkPage, LinkProblem, Network, NextStep, Outcome, Scope, Shown, ShownHost,
+        VerificationQr,
     },
     throttle::Throttles,
 };
@@ -95,7 +96,13 @@ async fn show_link(
 ) -> Result<HttpResponse, PageError> {
     let typed = query.one("user_code")?;
     let (cookie, set) = cookie_for(&broker, browser);
-    let page = LinkPage::new(typed, broker.csrf(&cookie, "link"));
+    let mut page = LinkPage::new(typed, broker.csrf(&cookie, "link"));
+    if let Some(code) = typed.and_then(UserCode::typed) {
+        let own_address = broker.settings().public_url.join(&format!("/link?user_code={}", code.shown()));
+        if let Ok(qr) = VerificationQr::of(&own_address) {
+            page = page.with_qr(qr);
+        }
+    }
     Ok(with_cookie(link_page(&page), set))
 }
 

@@ -53,11 +53,11 @@ async fn connect(
     payload: web::Payload,
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
-    bearer: Bearer,
     caller: Caller,
+    bearer: Option<Bearer>,
 ) -> Result<HttpResponse, Problem> {
     refuse_foreign_origin(&request)?;
-    let access = access(&broker, bearer, caller)?;
+    let access = access(&broker, caller, bearer)?;
     if !offers_subprotocol(&request) {
         return Err(Problem::bad_request(
             "subprotocol_required",
@@ -77,11 +77,11 @@ async fn connect(
 async fn poll(
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
-    bearer: Bearer,
     caller: Caller,
+    bearer: Option<Bearer>,
     query: QueryPairs,
 ) -> Result<HttpResponse, Problem> {
-    let access = access(&broker, bearer, caller)?;
+    let access = access(&broker, caller, bearer)?;
     let wait = match query.one("wait")? {
         None | Some("") => 0,
         Some(text) => text.parse::<u64>().ok().filter(|seconds| *seconds <= 60).ok_or_else(|| {
@@ -103,11 +103,11 @@ async fn poll(
 async fn ack(
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
-    bearer: Bearer,
     caller: Caller,
+    bearer: Option<Bearer>,
     body: StrictJson<Acknowledgement>,
 ) -> Result<HttpResponse, Problem> {
-    let access = access(&broker, bearer, caller)?;
+    let access = access(&broker, caller, bearer)?;
     let slot: SlotName = body.0.slot.parse().map_err(|_| Problem::not_found())?;
     match relay.ack(&access, slot, Version(body.0.version)).await? {
         Ack::Advanced | Ack::Unchanged => Ok(HttpResponse::NoContent().finish()),
@@ -115,8 +115,9 @@ async fn ack(
     }
 }
 
-fn access(broker: &Broker, bearer: Bearer, caller: Caller) -> Result<RelayAccess, Problem> {
+fn access(broker: &Broker, caller: Caller, bearer: Option<Bearer>) -> Result<RelayAccess, Problem> {
     let (device, claims): (_, AccessClaims) = caller.device_key()?;
+    let bearer = bearer.ok_or_else(Problem::unauthorized)?;
     if claims.topics.subs.is_empty() {
         return Err(Problem::forbidden());
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use askama::Template;
 
-use super::{Forms, Shown, assets, content_security_policy, html, wording};
+use super::{Forms, Shown, VerificationQr, assets, content_security_policy, html, wording};
 
 /// What `GET /link` shows, and `POST /link` where the code did not lead to a flow. The form posts
 /// `user_code` and `csrf` to `/link`.
@@ -15,6 +15,7 @@ pub struct LinkPage {
     user_code: Option<Shown>,
     csrf: String,
     problem: Option<LinkProblem>,
+    qr: Option<VerificationQr>,
 }
 
 /// Why a typed code led nowhere.
@@ -36,7 +37,12 @@ impl LinkPage {
     /// person to compare (RFC 8628 §3.3.1).
     pub fn new(user_code: Option<&str>, csrf: impl Into<String>) -> Self {
         let user_code = user_code.map(|code| Shown::capped(code, Self::CODE)).filter(|code| !code.is_empty());
-        Self { user_code, csrf: csrf.into(), problem: None }
+        Self { user_code, csrf: csrf.into(), problem: None, qr: None }
+    }
+
+    /// Adds the QR code of the page's own address, for who would rather go on with a phone.
+    pub fn with_qr(self, qr: VerificationQr) -> Self {
+        Self { qr: Some(qr), ..self }
     }
 
     /// The form again, with the reason why.

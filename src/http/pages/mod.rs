@@ -30,7 +30,7 @@ pub use link::{LinkPage, LinkProblem};
 pub use outcome::{Back, Names, Outcome, OutcomePage, Watch};
 pub use policy::{Forms, content_security_policy};
 pub use provider_error::ProviderError;
-pub use qr::{TooLong, verification_qr};
+pub use qr::{TooLong, VerificationQr};
 pub use text::{Shown, ShownHost};
 
 /// What is shown should a template fail to write into memory.

@@ -7,10 +7,25 @@ use qrcode::{EcLevel, QrCode, render::svg};
 #[error("the address is too long for a QR code")]
 pub struct TooLong;
 
-/// An SVG element, to be put into a page or served as `image/svg+xml`, that holds `url`: dark on white
-/// whatever the page's colours, because many readers need that, and with its quiet zone. It has no
-/// script and no style, and shows nothing of `url` as text.
-pub fn verification_qr(url: &str) -> Result<String, TooLong> {
+/// The QR code of a link, as one SVG element of a page: dark on white whatever the page's colours, because many
+/// readers need that, and with its quiet zone. It has no script and no style, and shows nothing of the link as
+/// text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerificationQr(String);
+
+impl VerificationQr {
+    /// The code of `url`.
+    pub fn of(url: &str) -> Result<Self, TooLong> {
+        draw(url).map(Self)
+    }
+
+    /// The element.
+    pub fn svg(&self) -> &str {
+        &self.0
+    }
+}
+
+fn draw(url: &str) -> Result<String, TooLong> {
     let code = QrCode::with_error_correction_level(url, EcLevel::M).map_err(|_| TooLong)?;
     let drawn = code
         .render::<svg::Color<'_>>()
@@ -28,13 +43,14 @@ mod tests {
 
     #[test]
     fn a_verification_address_becomes_one_inert_svg_element() {
-        let svg = verification_qr("https://link.example.com/link?user_code=BCDF-GHJK").unwrap();
+        let qr = VerificationQr::of("https://link.example.com/link?user_code=BCDF-GHJK").unwrap();
+        let svg = qr.svg();
         assert!(svg.starts_with("<svg role=\"img\"") && svg.ends_with("</svg>"), "{svg}");
         assert!(!svg.contains("style=") && !svg.contains("<script") && !svg.contains("BCDF"), "{svg}");
     }
 
     #[test]
     fn an_address_longer_than_a_qr_code_holds_is_refused() {
-        assert_eq!(verification_qr(&"x".repeat(4000)), Err(TooLong));
+        assert_eq!(VerificationQr::of(&"x".repeat(4000)), Err(TooLong));
     }
 }
