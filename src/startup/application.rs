@@ -1,0 +1,240 @@
+//! The application: built once, run once, ended in order.
+//!
+//! It stops in this order: not ready any more; relay connections are told and closed, polls answered; requests
+//! under way finish; exchanges under way are stored; then the sweep, the bus and the database end.
+
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use actix_web::{dev::ServerHandle, web};
+use anyhow::{Context as _, Result};
+use sqlx::postgres::PgConnectOptions;
+use tokio::runtime::Handle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    database::{connect, database},
+    handlers::HandlerData,
+    parts,
+};
+use crate::{
+    cluster::Cluster,
+    config::Settings,
+    domain::{
+        clock::{Clock, Entropy},
+        secret::SecretValue,
+    },
+    flows::{Broker, Parts, keep_access_fresh, sweep},
+    http::{
+        frame::{Frame, Limits},
+        health::Readiness,
+        server::{Tuning, listen},
+        throttle::Throttles,
+    },
+    relay::{Relay, RelayParts},
+    seams::{SystemClock, SystemEntropy},
+    store::{self, Store},
+    telemetry::Metrics,
+    vault::{password::PasswordHasher, ring::KeyRing},
+};
+
+/// Password hashes computed at once: each takes 19 MiB and most of a core.
+const HASHES_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+/// For one readiness check.
+const READINESS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the outside world hands in: tests hand in their own.
+pub struct Seams {
+    /// The present.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Renders `/metrics`, where metrics are recorded.
+    pub metrics: Option<Metrics>,
+}
+
+impl Seams {
+    /// The machine's own clock and generator.
+    pub fn of_this_machine(metrics: Option<Metrics>) -> Self {
+        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), metrics }
+    }
+}
+
+/// A service that is ready to run: its listeners are bound, its database is migrated.
+pub struct Application {
+    broker: Broker,
+    relay: Relay,
+    readiness: Readiness,
+    servers: Vec<actix_web::dev::Server>,
+    public: SocketAddr,
+    admin: SocketAddr,
+    stop_background: CancellationToken,
+    stop_relay: CancellationToken,
+    drain: Duration,
+    cluster: Option<Cluster>,
+}
+
+impl Application {
+    /// Connects to the database, or starts the private one; migrates it; binds the listeners.
+    ///
+    /// # Errors
+    /// In words for the operator, with what to do.
+    pub async fn build(settings: &Settings, seams: Seams) -> Result<Self> {
+        let ring = KeyRing::parse(settings.vault.keys.iter().map(SecretValue::expose))?;
+        let (options, cluster) = database(settings).await?;
+        match Self::on_database(settings, seams, Arc::new(ring), options).await {
+            Ok(application) => Ok(Self { cluster, ..application }),
+            Err(error) => {
+                if let Some(cluster) = cluster {
+                    // The first error is the one to tell.
+                    let _ = cluster.stop().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn on_database(
+        settings: &Settings,
+        seams: Seams,
+        ring: Arc<KeyRing>,
+        options: PgConnectOptions,
+    ) -> Result<Self> {
+        let pool = connect(&options, settings.database.max_connections).await?;
+        store::migrate(&pool, &ring, &*seams.entropy).await?;
+        let store = Store::new(pool, Arc::clone(&ring), Arc::clone(&seams.entropy));
+
+        let stop_background = CancellationToken::new();
+        let bus = parts::bus(settings, options, &seams, &stop_background)?;
+        let provider = parts::provider(settings)?;
+        let broker = Broker::new(Parts {
+            store: store.clone(),
+            ring,
+            bus: bus.clone(),
+            provider,
+            passwords: PasswordHasher::new(HASHES_AT_ONCE),
+            clock: Arc::clone(&seams.clock),
+            entropy: Arc::clone(&seams.entropy),
+            settings: parts::broker_settings(settings),
+            runtime: Handle::current(),
+        });
+        broker.prepare_access().await?;
+
+        let stop_relay = CancellationToken::new();
+        let relay = Relay::new(RelayParts {
+            source: Arc::new(store.clone()),
+            bus,
+            settings: parts::relay_settings(settings),
+            public_url: Arc::new(settings.server.public_url.clone()),
+            clock: Arc::clone(&seams.clock),
+            entropy: Arc::clone(&seams.entropy),
+            drain: stop_relay.clone(),
+        });
+        let readiness = Readiness::new(parts::checks(&store, &broker), READINESS_PATIENCE);
+        let frame = Frame {
+            public_url: settings.server.public_url.clone(),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            entropy: Arc::clone(&seams.entropy),
+            limits: Limits::default(),
+        };
+        let data = HandlerData {
+            broker: web::Data::new(broker.clone()),
+            relay: web::Data::new(relay.clone()),
+            readiness: web::Data::new(readiness.clone()),
+            throttles: web::Data::new(Throttles::default()),
+            metrics: seams.metrics.map(web::Data::new),
+        };
+
+        let server = &settings.server;
+        let tuning = Tuning::new(server.workers, server.max_connections, server.drain);
+        let routes = data.clone();
+        let public = listen(server.bind, frame.clone(), tuning, move |config| routes.public(config))
+            .with_context(|| format!("server.bind: {} can't be listened on", server.bind))?;
+        let tuning = Tuning { workers: Some(1), ..tuning };
+        let admin = listen(settings.admin.bind, frame, tuning, move |config| data.admin(config))
+            .with_context(|| format!("admin.bind: {} can't be listened on", settings.admin.bind))?;
+        Ok(Self {
+            broker,
+            relay,
+            readiness,
+            public: public.address,
+            admin: admin.address,
+            servers: vec![public.server, admin.server],
+            stop_background,
+            stop_relay,
+            drain: settings.server.drain,
+            cluster: None,
+        })
+    }
+
+    /// Where the public listener waits.
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where the operator's listener waits.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The broker, for who runs in the same process.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Serves until `stop` is cancelled, then drains. An error where the private database ends by itself.
+    pub async fn run(self, stop: CancellationToken) -> Result<()> {
+        let tasks = TaskTracker::new();
+        tasks.spawn(keep_access_fresh(self.broker.clone(), self.stop_background.clone()));
+        tasks.spawn(sweep(self.broker.clone(), self.stop_background.clone()));
+        let relay = self.relay.clone();
+        let stop_background = self.stop_background.clone();
+        tasks.spawn(async move {
+            stop_background.run_until_cancelled_owned(relay.poll_slowly()).await;
+        });
+        let handles: Vec<ServerHandle> = self.servers.iter().map(actix_web::dev::Server::handle).collect();
+        let mut servers: Vec<_> = self.servers.into_iter().map(tokio::spawn).collect();
+        tracing::info!(public = %self.public, admin = %self.admin, "serving");
+
+        let mut cluster = self.cluster;
+        let lost = tokio::select! {
+            () = stop.cancelled() => None,
+            error = cluster_ended(cluster.as_mut()) => Some(error),
+        };
+
+        tracing::info!("draining");
+        self.readiness.drain();
+        self.stop_relay.cancel();
+        let drained = async {
+            self.relay.drained().await;
+            futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true))).await;
+            for server in servers.drain(..) {
+                // A server that failed has nothing left to drain.
+                let _ = server.await;
+            }
+            self.broker.finish_exchanges().await;
+        };
+        // The servers bound their own part by the same time; exchanges may take a little longer.
+        if tokio::time::timeout(self.drain + Duration::from_secs(15), drained).await.is_err() {
+            tracing::warn!(
+                "some work did not end in time; what it left behind is taken up at the next start"
+            );
+        }
+        self.stop_background.cancel();
+        tasks.close();
+        tasks.wait().await;
+        self.broker.store.pool().close().await;
+        match (lost, cluster) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(cluster)) => Ok(cluster.stop().await?),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Pending until the private database ends by itself, if there is one.
+async fn cluster_ended(cluster: Option<&mut Cluster>) -> crate::cluster::ClusterError {
+    match cluster {
+        Some(cluster) => cluster.ended().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,51 @@
+//! The database: the operator's, or a private one of our own.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::{
+    cluster::{Cluster, ClusterSettings, DATABASE, Durability, default_data_dir},
+    config::Settings,
+};
+
+/// For a connection to the database to be free.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the private database of `settings` lives.
+pub fn cluster_folder(data_dir: Option<&Path>) -> PathBuf {
+    data_dir.map_or_else(default_data_dir, Path::to_path_buf).join("postgres")
+}
+
+pub(super) async fn database(settings: &Settings) -> Result<(PgConnectOptions, Option<Cluster>)> {
+    if let Some(url) = &settings.database.url {
+        // The URL holds a password, so the cause is not told.
+        let options = url.expose().parse().ok().context(
+            "database.url is no PostgreSQL URL; write it like postgres://user:password@host/database",
+        )?;
+        return Ok((options, None));
+    }
+    let data_dir = cluster_folder(settings.database.data_dir.as_deref());
+    let max_connections =
+        u16::try_from(settings.database.max_connections).unwrap_or(u16::MAX).saturating_add(10);
+    let cluster =
+        Cluster::start(&ClusterSettings { data_dir, durability: Durability::Full, max_connections }).await?;
+    let options = cluster.url(DATABASE).parse().context("the private PostgreSQL has no usable address")?;
+    Ok((options, Some(cluster)))
+}
+
+pub(super) async fn connect(options: &PgConnectOptions, max_connections: u32) -> Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(DATABASE_PATIENCE)
+        .connect_with(options.clone())
+        .await
+        .context("the database can't be reached; check database.url and that the server runs")
+}

@@ -1,0 +1,47 @@
+//! What the handlers of the two listeners are given, and which routes each has.
+
+use actix_web::{HttpResponse, web};
+
+use crate::{
+    flows::Broker,
+    http::{self, health::Readiness, throttle::Throttles},
+    relay::Relay,
+    telemetry::Metrics,
+};
+
+/// What handlers are given.
+#[derive(Clone)]
+pub(super) struct HandlerData {
+    pub(super) broker: web::Data<Broker>,
+    pub(super) relay: web::Data<Relay>,
+    pub(super) readiness: web::Data<Readiness>,
+    pub(super) throttles: web::Data<Throttles>,
+    pub(super) metrics: Option<web::Data<Metrics>>,
+}
+
+impl HandlerData {
+    fn give(&self, config: &mut web::ServiceConfig) {
+        config
+            .app_data(self.broker.clone())
+            .app_data(self.relay.clone())
+            .app_data(self.readiness.clone())
+            .app_data(self.throttles.clone());
+    }
+
+    pub(super) fn public(&self, config: &mut web::ServiceConfig) {
+        self.give(config);
+        http::public_routes(config);
+    }
+
+    pub(super) fn admin(&self, config: &mut web::ServiceConfig) {
+        self.give(config);
+        http::admin_routes(config);
+        if let Some(metrics) = &self.metrics {
+            config.app_data(metrics.clone()).route("/metrics", web::get().to(render_metrics));
+        }
+    }
+}
+
+async fn render_metrics(metrics: web::Data<Metrics>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())
+}

@@ -1,0 +1,89 @@
+//! Settings become the parts that the application is made of.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
+
+use super::Seams;
+use crate::{
+    bus::{Bus, PostgresBus},
+    config::{BusKind, Settings},
+    domain::secret::Password,
+    flows::{Broker, BrokerSettings, Owner, PkcePolicy},
+    http::health::{Check, Health},
+    provider::{self, ProviderClient},
+    relay::{Capacity, RelaySettings},
+    store::Store,
+};
+
+pub(super) fn bus(
+    settings: &Settings,
+    database: PgConnectOptions,
+    seams: &Seams,
+    stop: &CancellationToken,
+) -> Result<Bus> {
+    match &settings.bus.kind {
+        // Nobody else reaches a private database.
+        BusKind::Postgres if settings.database.url.is_none() => Ok(Bus::in_process()),
+        BusKind::Postgres => {
+            Ok(PostgresBus { database, entropy: Arc::clone(&seams.entropy), stop: stop.clone() }.start())
+        }
+        BusKind::Nats { .. } => {
+            anyhow::bail!("this binary was built without NATS; set bus.kind = \"postgres\"")
+        }
+    }
+}
+
+pub(super) fn provider(settings: &Settings) -> Result<ProviderClient> {
+    let roots = match &settings.egress.extra_roots {
+        None => Vec::new(),
+        Some(path) => std::fs::read(path)
+            .with_context(|| format!("egress.extra_roots: {} can't be read", path.display()))?,
+    };
+    Ok(ProviderClient::new(settings.egress.policy, provider::Limits::default(), &roots)?)
+}
+
+pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
+    let owner = settings.admin.password.as_ref().map(|password| Owner {
+        user: settings.admin.user.clone(),
+        password: Password::new(password.expose()),
+    });
+    BrokerSettings {
+        public_url: settings.server.public_url.clone(),
+        egress: settings.egress.policy,
+        consent_binding: settings.consent.binding,
+        flow_ttl: settings.flow.ttl.try_into().unwrap_or(time::Duration::minutes(10)),
+        flows_per_device: settings.flow.pending_per_device,
+        pkce_policy: if settings.flow.require_pkce { PkcePolicy::Required } else { PkcePolicy::Optional },
+        owner,
+        access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
+    }
+}
+
+pub(super) fn relay_settings(settings: &Settings) -> RelaySettings {
+    RelaySettings {
+        heartbeat: settings.relay.heartbeat,
+        poll: settings.relay.poll,
+        capacity: Capacity {
+            per_device: settings.relay.connections_per_device,
+            total: settings.relay.max_connections,
+        },
+        ..RelaySettings::default()
+    }
+}
+
+pub(super) fn checks(store: &Store, broker: &Broker) -> Vec<Check> {
+    let (store, access) = (store.clone(), broker.access.clone());
+    vec![
+        Check::new("database", move || {
+            let store = store.clone();
+            async move { if store.ping().await.is_ok() { Health::Works } else { Health::Fails } }
+        }),
+        Check::new("signing_keys", move || {
+            let ready = access.is_ready();
+            async move { if ready { Health::Works } else { Health::Fails } }
+        }),
+    ]
+}
