@@ -20,6 +20,7 @@ use super::{Bus, doorbell::Doorbells};
 use crate::domain::{
     clock::{Entropy, draw},
     ids::SlotAddress,
+    metric,
 };
 
 /// The channel's name.
@@ -54,7 +55,7 @@ impl Outgoing {
     /// Queues a knock; drops it where the queue is full.
     pub(super) fn send(&self, address: &SlotAddress) {
         if self.0.try_send(address.clone()).is_err() {
-            metrics::counter!("cloudlink_knocks_dropped_total").increment(1);
+            metrics::counter!(metric::KNOCKS_DROPPED).increment(1);
         }
     }
 }
@@ -90,7 +91,7 @@ async fn send(pool: PgPool, origin: Arc<str>, mut queue: mpsc::Receiver<SlotAddr
         let dropped = payloads.len();
         let outcome = timeout(PATIENCE, notify(&pool, payloads)).await;
         if !matches!(outcome, Ok(Ok(()))) {
-            metrics::counter!("cloudlink_knocks_dropped_total").increment(dropped as u64);
+            metrics::counter!(metric::KNOCKS_DROPPED).increment(dropped as u64);
             tracing::warn!(dropped, "knocks could not be sent; the slow poll will find the changes");
         }
     }

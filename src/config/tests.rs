@@ -163,7 +163,7 @@ fn a_value_out_of_its_range_is_refused_with_the_range() {
         "flow.ttl_seconds is 601; it must be 1 to 600"
     );
     for (name, value) in [
-        ("CLOUDLINK__FLOW__TTL_SECONDS", "59"),
+        ("CLOUDLINK__FLOW__TTL_SECONDS", "0"),
         ("CLOUDLINK__FLOW__TTL_SECONDS", "-1"),
         ("CLOUDLINK__SERVER__BIND", "localhost"),
         ("CLOUDLINK__SERVER__TRUSTED_PROXIES", "10.0.0.0/33"),

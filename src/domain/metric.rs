@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Counter: flows that ended. Label `end`: the flow's last status.
+/// Counter: flows that ended. Label `end`: `linked`, `expired`, or the error.
 pub const FLOWS: &str = "cloudlink_flows_total";
 /// Histogram, seconds: requests to providers' token endpoints. Labels `host` (from a stored configuration,
 /// at most [`MAX_HOSTS`] of them, then `other`) and `outcome`.
@@ -20,6 +20,11 @@ pub const EVENTS_ACKED: &str = "cloudlink_events_acked_total";
 pub const RELAY_CONNECTIONS: &str = "cloudlink_relay_connections";
 /// Counter: HTTP answers. Labels `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS: &str = "cloudlink_http_requests_total";
+
+/// Counter: relay connections that were closed from here. Label `code`: the close code.
+pub const RELAY_CLOSED: &str = "cloudlink_relay_closed_total";
+/// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
+pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";
 
 /// How many different `host` labels there may be before the rest is `other`.
 pub const MAX_HOSTS: usize = 100;

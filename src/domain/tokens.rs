@@ -78,9 +78,12 @@ impl TokenSet {
     }
 
     /// What a plugin is sent under broker custody: the provider's members as they came, but for the refresh
-    /// token, whose place an opaque handle takes.
+    /// token, whose place an opaque handle takes, wherever else in the object it may stand.
     pub fn for_plugin(&self, handle: &RefreshHandle, now: OffsetDateTime) -> Object {
         let mut members = self.as_received(now);
+        if let Some(token) = self.refresh_token() {
+            members.values_mut().for_each(|value| replace_text(value, token.expose(), handle.expose()));
+        }
         members.insert("refresh_token".to_owned(), handle.expose().into());
         members
     }
@@ -120,6 +123,16 @@ impl TokenSet {
     }
 }
 
+/// Replaces each text that holds `from`, at any depth.
+fn replace_text(value: &mut Value, from: &str, to: &str) {
+    match value {
+        Value::String(text) if text.contains(from) => *text = text.replace(from, to),
+        Value::Array(elements) => elements.iter_mut().for_each(|element| replace_text(element, from, to)),
+        Value::Object(members) => members.values_mut().for_each(|member| replace_text(member, from, to)),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 impl fmt::Debug for TokenSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
@@ -152,6 +165,18 @@ mod tests {
             json!({"access_token": "A", "refresh_token": "handle", "athlete": {"id": 7},
                    "expires_in": 3000, "expiry": "2026-01-02T04:04:05Z"})
         );
+    }
+
+    #[test]
+    fn a_refresh_token_that_stands_elsewhere_too_never_leaves() {
+        let tokens = set(
+            json!({"access_token": "A", "refresh_token": "R3fr3sh", "leak": "R3fr3sh",
+                   "deep": {"list": ["x R3fr3sh y"]}}),
+            None,
+        );
+        let sent = Value::Object(tokens.for_plugin(&RefreshHandle::new("handle"), NOW)).to_string();
+        assert!(!sent.contains("R3fr3sh"), "{sent}");
+        assert!(sent.contains("x handle y"), "{sent}");
     }
 
     #[test]

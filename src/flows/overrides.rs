@@ -5,7 +5,7 @@ use crate::{
     domain::{
         ids::SlotAddress,
         json::Object,
-        plugin::{Document, FieldError},
+        plugin::{Document, FieldError, ROUTING_MEMBERS},
         slot::{SlotConfiguration, SlotState},
     },
     store::{NewSlot, PutSlot, StoreError},
@@ -13,17 +13,6 @@ use crate::{
 
 /// Attempts at a change before it is given up: each failed one means that somebody else changed the slot.
 const ATTEMPTS: usize = 8;
-
-/// Members that can change where a secret goes.
-const STEERING: [&str; 7] = [
-    "auth_endpoint",
-    "token_endpoint",
-    "refresh_endpoint",
-    "revocation_endpoint",
-    "variables",
-    "callback_parameters",
-    "parameter_names",
-];
 
 /// Why settings were not changed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +77,11 @@ impl Broker {
 }
 
 fn patched(state: &SlotState, patch: &Object) -> Result<Document, OverrideError> {
+    if patch.get("seal_to").is_some_and(|key| !key.is_null()) {
+        // Accepting it and delivering plain tokens would be worse than saying no.
+        let detail = "sealed delivery is not available on this server".to_owned();
+        return Err(OverrideError::Invalid(vec![FieldError { field: "/seal_to".to_owned(), detail }]));
+    }
     let effective = state.configuration.effective();
     let patch = effective.unmasked_patch(patch).map_err(OverrideError::Invalid)?;
     let overrides = state.configuration.overrides.patched(&patch);
@@ -102,7 +96,7 @@ fn keep_secret_home(overrides: &Document, copy: &Document) -> Result<(), Overrid
     if own_client || !overrides.reroutes(copy) {
         return Ok(());
     }
-    let errors: Vec<_> = STEERING
+    let errors: Vec<_> = ROUTING_MEMBERS
         .iter()
         .filter(|member| members.contains_key(**member))
         .map(|member| FieldError {
@@ -128,7 +122,7 @@ mod tests {
     #[test]
     fn b08_an_endpoint_of_ones_own_needs_a_client_of_ones_own() {
         let copy = Document::default();
-        for member in STEERING {
+        for member in ROUTING_MEMBERS {
             let alone = overrides(json!({ (member): "https://evil.example" }));
             let Err(OverrideError::Invalid(errors)) = keep_secret_home(&alone, &copy) else {
                 panic!("{member}")

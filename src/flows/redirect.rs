@@ -26,6 +26,8 @@ pub enum CallbackPath {
     Shared,
     /// A plugin's own.
     Own(PluginId),
+    /// Below the shared one, where no plugin can be: nobody's.
+    Nobodys,
 }
 
 /// Where the browser goes now.
@@ -35,7 +37,7 @@ pub enum Redirected {
     Page(ConnectHandle),
     /// To the plugin's return URL.
     Return(Url),
-    /// Nowhere: a 400 page says why.
+    /// Nowhere: a page of its own says why, 400 or 410.
     Refused(Refusal),
 }
 
@@ -119,6 +121,12 @@ impl Broker {
         };
         if !self.is_from_issuer(&row, &configuration, callback.iss()) {
             self.burn(&row, &state, MIXUP).await?;
+            return Ok(Checked::Refused(Refusal::Mixup));
+        }
+        if let Callback::Granted(granted) = &callback
+            && configuration.callback_values(&granted.parameters).is_err()
+        {
+            self.burn(&row, &state, failed(FlowError::ExchangeFailed)).await?;
             return Ok(Checked::Refused(Refusal::Mixup));
         }
         Ok(Checked::Answered { row: Box::new(row), state, configuration: Box::new(configuration), callback })

@@ -127,19 +127,16 @@ fn authenticate(request: &HttpRequest, payload: &mut Payload) -> Result<Caller, 
         }
         Authorization::Basic(credentials) => {
             let client = ClientAddress::from_request(request, payload).into_inner()?;
-            let throttles = request.app_data::<web::Data<Throttles>>();
-            if let Some(wait) =
-                throttles.and_then(|throttles| throttles.logins.is_exhausted(client.0, broker.now()))
-            {
-                return Err(Problem::too_many_requests(wait.as_secs()));
+            let Some(throttles) = request.app_data::<web::Data<Throttles>>() else {
+                return Err(Problem::unauthorized());
+            };
+            let taken = throttles.logins.take(client.0, broker.now());
+            taken.map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
+            if !broker.access.is_owner(&credentials.user, &credentials.password) {
+                return Err(Problem::unauthorized());
             }
-            if broker.access.is_owner(&credentials.user, &credentials.password) {
-                return Ok(Caller::Owner);
-            }
-            if let Some(throttles) = throttles {
-                throttles.logins.spend(client.0, broker.now());
-            }
-            Err(Problem::unauthorized())
+            throttles.logins.give_back(client.0);
+            Ok(Caller::Owner)
         }
         Authorization::Missing | Authorization::Unreadable => Err(Problem::unauthorized()),
     }

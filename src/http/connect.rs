@@ -124,17 +124,15 @@ async fn link(
     if !genuine {
         return Ok(with_cookie(again(LinkProblem::FormExpired), set));
     }
-    if let Some(wait) = throttles.user_codes.is_exhausted(client.0, broker.now()) {
+    if let Err(wait) = throttles.user_codes.take(client.0, broker.now()) {
         return Ok(again(LinkProblem::TooManyTries(wait)));
     }
     let found = match UserCode::typed(&typed) {
         Some(code) => broker.find_by_user_code(&code).await?,
         None => None,
     };
-    let Some(handle) = found else {
-        throttles.user_codes.spend(client.0, broker.now());
-        return Ok(again(LinkProblem::Unknown));
-    };
+    let Some(handle) = found else { return Ok(again(LinkProblem::Unknown)) };
+    throttles.user_codes.give_back(client.0);
     Ok(see_other(&format!("/connect/{}", handle.expose())))
 }
 

@@ -14,7 +14,7 @@ use crate::{
     domain::{label::Label, plugin::FieldError, secret::Password},
     flows::{AddKeyError, Broker, EnrolError},
     store::{DeviceRow, RemoveKey},
-    vault::trusted::TrustedKey,
+    vault::{password::HashingError, trusted::TrustedKey},
 };
 
 /// The routes.
@@ -173,6 +173,7 @@ impl From<EnrolError> for Problem {
     fn from(error: EnrolError) -> Self {
         match error {
             EnrolError::Password(refused) => misfit("/password", &refused),
+            EnrolError::Hash(HashingError::Busy) => Self::unavailable("busy", 5),
             EnrolError::Hash(cause) => Self::internal(&cause),
             EnrolError::Store(cause) => cause.into(),
         }

@@ -10,7 +10,7 @@ use super::{
     extract::{ClientAddress, FlowPath, OptionalJson, SlotPath, StrictJson},
 };
 use crate::{
-    domain::{flow::ReturnUrl, plugin::FieldError, secret::ConfirmCode, topic::Channel},
+    domain::{flow::ReturnUrl, plugin::FieldError, secret::ConfirmCode},
     flows::{Broker, ConfirmError, ConnectError},
 };
 
@@ -66,7 +66,7 @@ async fn connect(
 
 async fn show(broker: web::Data<Broker>, caller: Caller, path: FlowPath) -> Result<HttpResponse, Problem> {
     let address = path.address();
-    caller.slot(&address, Channel::Events)?;
+    caller.owner_or_slot(&address)?;
     let flow = broker.store.find_flow(path.flow, broker.now()).await?;
     let flow = flow.filter(|flow| flow.address == address).ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().json(match flow.error {
@@ -82,7 +82,7 @@ async fn confirm(
     body: StrictJson<Confirmation>,
 ) -> Result<HttpResponse, Problem> {
     let address = path.address();
-    caller.slot(&address, Channel::Settings)?;
+    caller.owner_or_slot(&address)?;
     let known = broker.store.find_flow(path.flow, broker.now()).await?;
     if known.is_none_or(|flow| flow.address != address) {
         return Err(Problem::not_found());

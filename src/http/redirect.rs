@@ -34,10 +34,8 @@ async fn own(
     request: HttpRequest,
     browser: Browser,
 ) -> Result<HttpResponse, PageError> {
-    match path.parse::<PluginId>() {
-        Ok(plugin) => callback(&broker, &CallbackPath::Own(plugin), &request, &browser).await,
-        Err(_) => Ok(outcomes::page(Outcome::NotFound)),
-    }
+    let path = path.parse::<PluginId>().map_or(CallbackPath::Nobodys, CallbackPath::Own);
+    callback(&broker, &path, &request, &browser).await
 }
 
 async fn callback(

@@ -1,7 +1,6 @@
 //! Bounds on guessing: wrong passwords and wrong user codes, by the caller's network.
 //!
-//! A right guess in between frees nothing (C05). The memory is bounded: a full table starts afresh with the
-//! oldest entries gone. Each replica counts for itself, so an attacker gets the bound once for each.
+//! A right guess in between frees nothing (C05). The memory is bounded: a full table forgets its older half. Each replica counts for itself, so an attacker gets the bound once for each.
 
 use std::{
     collections::HashMap,
@@ -48,29 +47,41 @@ impl Throttle {
         Self { guesses, window, seen: Mutex::default() }
     }
 
-    /// How long the network has to wait, if it has no guess left.
-    pub fn is_exhausted(&self, network: ClientNetwork, now: OffsetDateTime) -> Option<Duration> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, guesses) = seen.get(&network.to_string())?;
-        let left = Duration::try_from(*since + self.window - now).ok().filter(|left| !left.is_zero())?;
-        (*guesses >= self.guesses).then_some(left)
-    }
-
-    /// Counts a wrong guess.
-    pub fn spend(&self, network: ClientNetwork, now: OffsetDateTime) {
+    /// Takes one guess before it is looked at, so that guesses made at once don't get more; or says how long the
+    /// network has to wait.
+    ///
+    /// # Errors
+    /// The wait, where no guess is left.
+    pub fn take(&self, network: ClientNetwork, now: OffsetDateTime) -> Result<(), Duration> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MOST_NETWORKS {
-            let window = self.window;
-            seen.retain(|_, (since, _)| now - *since < window);
-            if seen.len() >= MOST_NETWORKS {
-                seen.clear();
-            }
+            forget_older_half(&mut seen);
         }
         let (since, guesses) = seen.entry(network.to_string()).or_insert((now, 0));
         if now - *since >= self.window {
             (*since, *guesses) = (now, 0);
         }
-        *guesses = guesses.saturating_add(1);
+        if *guesses >= self.guesses {
+            return Err(Duration::try_from(*since + self.window - now).unwrap_or_default());
+        }
+        *guesses += 1;
+        Ok(())
+    }
+
+    /// Gives a guess back that was right. Wrong ones before it stay counted.
+    pub fn give_back(&self, network: ClientNetwork) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, guesses)) = seen.get_mut(&network.to_string()) {
+            *guesses = guesses.saturating_sub(1);
+        }
+    }
+}
+
+fn forget_older_half(seen: &mut HashMap<String, (OffsetDateTime, u32)>) {
+    let mut times: Vec<_> = seen.values().map(|(since, _)| *since).collect();
+    times.sort_unstable();
+    if let Some(median) = times.get(times.len() / 2).copied() {
+        seen.retain(|_, (since, _)| *since > median);
     }
 }
 
@@ -88,15 +99,25 @@ mod tests {
     fn c05_after_ten_wrong_guesses_a_network_waits_and_others_do_not() {
         let throttle = Throttle::new(10, Duration::from_mins(10));
         let (attacker, start) = (network("203.0.113.9"), datetime!(2026-01-02 03:04:05 UTC));
-        for _ in 0..10 {
-            assert_eq!(throttle.is_exhausted(attacker, start), None);
-            throttle.spend(attacker, start);
+        for _ in 0..9 {
+            assert_eq!(throttle.take(attacker, start), Ok(()));
         }
-        assert_eq!(throttle.is_exhausted(attacker, start), Some(Duration::from_mins(10)));
-        assert_eq!(throttle.is_exhausted(network("203.0.113.10"), start), None);
-        let later = start + Duration::from_mins(10);
-        assert_eq!(throttle.is_exhausted(attacker, later), None);
-        throttle.spend(attacker, later);
-        assert_eq!(throttle.is_exhausted(attacker, later), None, "a new window begins");
+        assert_eq!(throttle.take(attacker, start), Ok(()));
+        throttle.give_back(attacker);
+        assert_eq!(throttle.take(attacker, start), Ok(()), "a right one costs nothing");
+        assert_eq!(throttle.take(attacker, start), Err(Duration::from_mins(10)), "and frees nothing");
+        assert_eq!(throttle.take(network("203.0.113.10"), start), Ok(()));
+        assert_eq!(throttle.take(attacker, start + Duration::from_mins(10)), Ok(()), "a new window begins");
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_older_half() {
+        let start = datetime!(2026-01-02 03:04:05 UTC);
+        let mut seen: HashMap<_, _> =
+            (0..10).map(|n| (n.to_string(), (start + Duration::from_secs(n), 1))).collect();
+        forget_older_half(&mut seen);
+        let mut left: Vec<_> = seen.into_keys().collect();
+        left.sort();
+        assert_eq!(left, ["6", "7", "8", "9"]);
     }
 }

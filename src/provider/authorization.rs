@@ -12,7 +12,7 @@ use super::{
     registration::{Registration, RequestError},
 };
 use crate::domain::{
-    plugin::Pkce,
+    plugin::{Pkce, render},
     secret::{CodeVerifier, FlowState, SecretValue},
 };
 
@@ -44,7 +44,7 @@ impl Registration<'_> {
         }
         let mut extra = Vec::with_capacity(configuration.parameters.len());
         for (name, value) in &configuration.parameters {
-            extra.push((name.clone(), self.render(value)?));
+            extra.push((name.clone(), render(value, self.variables)));
         }
         let names = &configuration.parameter_names.authorization;
         let members = assemble(standard, Customisation { extra, fixed: &FIXED, names });

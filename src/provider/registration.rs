@@ -9,7 +9,6 @@ use url::Url;
 use crate::domain::{
     address::EgressPolicy,
     plugin::{EndpointError, EndpointTemplate, OauthConfiguration},
-    secret::SecretValue,
     tokens::TokenSet,
 };
 
@@ -43,9 +42,6 @@ pub enum RequestError {
     /// A query member of the redirect does not match the pattern that the configuration gives it.
     #[error("a parameter of the callback does not match its pattern")]
     CallbackParameter,
-    /// A variable that is used has no value.
-    #[error("a variable has no value: set it on the slot")]
-    Variable,
     /// A header's name or value can't be written in HTTP.
     #[error("a header of token_headers can't be written: check it for line breaks")]
     Header,
@@ -90,27 +86,6 @@ impl Registration<'_> {
             .resolve(&values, self.egress)
             .map_err(|source| RequestError::Endpoint { member: "token_endpoint", source })
     }
-
-    /// `text` with each variable's `{name}` replaced. Other braces stay: parameters may hold JSON.
-    pub(super) fn render(&self, text: &SecretValue) -> Result<SecretValue, RequestError> {
-        let mut rest = text.expose();
-        let mut rendered = String::with_capacity(rest.len());
-        while let Some((before, after)) = rest.split_once('{') {
-            rendered.push_str(before);
-            rest = match after.split_once('}') {
-                Some((name, tail)) if self.configuration.variables.contains_key(name) => {
-                    rendered.push_str(self.variables.get(name).ok_or(RequestError::Variable)?);
-                    tail
-                }
-                Some(_) | None => {
-                    rendered.push('{');
-                    after
-                }
-            };
-        }
-        rendered.push_str(rest);
-        Ok(SecretValue::new(rendered))
-    }
 }
 
 /// The callback's parameters as the token object keeps them: a refresh needs them where `token_endpoint`
@@ -127,24 +102,6 @@ pub fn callback_values(configuration: &OauthConfiguration, tokens: &TokenSet) ->
 mod tests {
     use super::*;
     use crate::{domain::plugin::Pattern, provider::fake::Setup};
-
-    #[test]
-    fn e09_a_variable_is_filled_in_once_and_other_braces_stay() {
-        let setup = Setup::new().variable("shop", "{shop}x").variable("region", "eu");
-        let registration = setup.registration();
-        let render = |text: &str| registration.render(&SecretValue::new(text)).unwrap().expose().to_owned();
-        assert_eq!(render("a-{shop}-{region}"), "a-{shop}x-eu");
-        assert_eq!(render(r#"{"id_token":{"region":null}}"#), r#"{"id_token":{"region":null}}"#);
-        assert_eq!(render("{other} {"), "{other} {");
-    }
-
-    #[test]
-    fn a_declared_variable_without_a_value_stops_the_request() {
-        let mut setup = Setup::new().variable("shop", "x");
-        setup.variables.clear();
-        let result = setup.registration().render(&SecretValue::new("{shop}"));
-        assert!(matches!(result, Err(RequestError::Variable)));
-    }
 
     #[test]
     fn b11_a_callback_value_that_does_not_match_its_pattern_stops_the_request() {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::domain::{
     clock::Entropy,
-    plugin::{ClientAuthentication, Parameters, Pkce, TokenFormat},
+    plugin::{ClientAuthentication, Parameters, Pkce, TokenFormat, render},
     secret::{AccessToken, AuthorizationCode, CodeVerifier, RefreshToken, SecretValue},
 };
 
@@ -85,7 +85,7 @@ impl Registration<'_> {
             standard.push(("code_verifier", SecretValue::new(verifier.expose())));
         }
         self.add_redirect_and_scope(&mut standard, configuration.scope.clone());
-        let extra = self.rendered(&configuration.token_parameters)?;
+        let extra = self.rendered(&configuration.token_parameters);
         self.token_request(self.token_endpoint()?, standard, extra, now, entropy)
     }
 
@@ -101,7 +101,7 @@ impl Registration<'_> {
     ) -> Result<TokenRequest, RequestError> {
         let configuration = self.configuration;
         let own = configuration.refresh_parameters.as_ref();
-        let mut extra = self.rendered(own.unwrap_or(&configuration.token_parameters))?;
+        let mut extra = self.rendered(own.unwrap_or(&configuration.token_parameters));
         if own.is_none() {
             // The default takes over all but the grant type: that of an exchange refreshes nothing.
             extra.retain(|(name, _)| name != "grant_type");
@@ -191,8 +191,8 @@ impl Registration<'_> {
         Ok(None)
     }
 
-    fn rendered(&self, parameters: &Parameters) -> Result<Vec<(String, SecretValue)>, RequestError> {
-        parameters.iter().map(|(name, value)| Ok((name.clone(), self.render(value)?))).collect()
+    fn rendered(&self, parameters: &Parameters) -> Vec<(String, SecretValue)> {
+        parameters.iter().map(|(name, value)| (name.clone(), render(value, self.variables))).collect()
     }
 
     fn assembled(&self, standard: Members, extra: Vec<(String, SecretValue)>) -> Vec<(String, SecretValue)> {
@@ -221,7 +221,7 @@ impl Registration<'_> {
             if FRAMING.contains(&name) {
                 return Err(RequestError::Header);
             }
-            headers.insert(name, sensitive(self.render(value)?.expose())?);
+            headers.insert(name, sensitive(render(value, self.variables).expose())?);
         }
         if let Some(authorization) = authorization {
             headers.insert(AUTHORIZATION, authorization);

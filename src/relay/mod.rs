@@ -55,6 +55,7 @@ use crate::{
     domain::{
         clock::{Clock, Entropy},
         ids::{DeviceId, SlotAddress, SlotName, Version},
+        metric,
         public_url::PublicUrl,
         slot::Ack,
         topic::{Channel, Topics},
@@ -189,7 +190,7 @@ impl Relay {
         }
         let ack = self.source().ack(&SlotAddress { device: access.device, slot }, version).await?;
         if ack == Ack::Advanced {
-            metrics::counter!("cloudlink_events_acked_total").increment(1);
+            metrics::counter!(metric::EVENTS_ACKED).increment(1);
         }
         Ok(ack)
     }

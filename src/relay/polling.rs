@@ -15,7 +15,7 @@ use super::{
     state::{self, Since},
 };
 use crate::{
-    domain::{slot::SlotState, topic::Channel},
+    domain::{metric, slot::SlotState, topic::Channel},
     store::StoreError,
 };
 
@@ -71,7 +71,7 @@ impl Relay {
             let events = self.render(access, &states, wanted);
             let enough = !events.is_empty() || wanted == Wanted::All || Instant::now() >= deadline;
             if enough || self.drain().is_cancelled() {
-                metrics::counter!("cloudlink_events_sent_total").increment(events.len() as u64);
+                metrics::counter!(metric::EVENTS_SENT).increment(events.len() as u64);
                 return Ok(events);
             }
             let news = async {

@@ -26,6 +26,7 @@ use crate::{
     domain::{
         clock::{Clock, Entropy, draw},
         ids::{DeviceId, SlotAddress},
+        metric,
         slot::{Ack, SlotState},
     },
     store::StoreError,
@@ -88,7 +89,7 @@ struct Counted(metrics::Gauge);
 
 impl Counted {
     fn new() -> Self {
-        let gauge = metrics::gauge!("cloudlink_relay_connections");
+        let gauge = metrics::gauge!(metric::RELAY_CONNECTIONS);
         gauge.increment(1.0);
         Self(gauge)
     }
@@ -165,7 +166,7 @@ impl Line<'_> {
                 Effect::Ack(address, version) => {
                     let outcome = self.in_time(self.source().ack(&address, version)).await;
                     if matches!(outcome, Some(Ack::Advanced)) {
-                        metrics::counter!("cloudlink_events_acked_total").increment(1);
+                        metrics::counter!(metric::EVENTS_ACKED).increment(1);
                     }
                 }
                 Effect::Compare => {
@@ -208,7 +209,7 @@ impl Line<'_> {
     async fn send(&self, frame: &ServerFrame) -> ControlFlow<End> {
         self.within_time(self.output.clone().text(frame.to_text())).await?;
         if matches!(frame, ServerFrame::Event(_)) {
-            metrics::counter!("cloudlink_events_sent_total").increment(1);
+            metrics::counter!(metric::EVENTS_SENT).increment(1);
         }
         ControlFlow::Continue(())
     }
@@ -244,7 +245,7 @@ impl Line<'_> {
     /// Closes, and gives the peer a moment to read why: with unread bytes behind it, a connection that ends at
     /// once is reset, and the close frame is lost.
     async fn close(self, close: Close, hang_up: Option<&HangUp>) {
-        metrics::counter!("cloudlink_relay_closed_total", "code" => close.code().to_string()).increment(1);
+        metrics::counter!(metric::RELAY_CLOSED, "code" => close.code().to_string()).increment(1);
         tracing::debug!(device = %self.device, code = close.code(), "relay connection closed");
         let Self { output, mut stream, relay, .. } = self;
         let reason = CloseReason {

@@ -68,6 +68,7 @@ pub struct Application {
     public: SocketAddr,
     admin: SocketAddr,
     stop_background: CancellationToken,
+    stop_sweep: CancellationToken,
     stop_relay: CancellationToken,
     drain: Duration,
     cluster: Option<Cluster>,
@@ -160,6 +161,7 @@ impl Application {
             admin: admin.address,
             servers: vec![public.server, admin.server],
             stop_background,
+            stop_sweep: CancellationToken::new(),
             stop_relay,
             drain: settings.server.drain,
             cluster: None,
@@ -184,8 +186,9 @@ impl Application {
     /// Serves until `stop` is cancelled, then drains. An error where the private database ends by itself.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
         let tasks = TaskTracker::new();
+        let sweeps = TaskTracker::new();
+        sweeps.spawn(sweep(self.broker.clone(), self.stop_sweep.clone()));
         tasks.spawn(keep_access_fresh(self.broker.clone(), self.stop_background.clone()));
-        tasks.spawn(sweep(self.broker.clone(), self.stop_background.clone()));
         let relay = self.relay.clone();
         let stop_background = self.stop_background.clone();
         tasks.spawn(async move {
@@ -211,6 +214,10 @@ impl Application {
                 // A server that failed has nothing left to drain.
                 let _ = server.await;
             }
+            // Nobody may start an exchange any more before the last one is waited for.
+            self.stop_sweep.cancel();
+            sweeps.close();
+            sweeps.wait().await;
             self.broker.finish_exchanges().await;
         };
         // The servers bound their own part by the same time; exchanges may take a little longer.

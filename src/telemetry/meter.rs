@@ -54,7 +54,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 }
 
 fn describe() {
-    describe_counter!(metric::FLOWS, "Flows that ended, by their last status");
+    describe_counter!(metric::FLOWS, "Flows that ended, by how");
     describe_histogram!(
         metric::EXCHANGE_SECONDS,
         Unit::Seconds,
@@ -63,6 +63,8 @@ fn describe() {
     describe_counter!(metric::EVENTS_SENT, "Events sent to plugins, repetitions included");
     describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");
+    describe_counter!(metric::RELAY_CLOSED, "Relay connections closed from here, by close code");
+    describe_counter!(metric::KNOCKS_DROPPED, "Knocks at other replicas that were dropped");
     describe_counter!(metric::HTTP_REQUESTS, "HTTP answers, by route and status");
 }
 

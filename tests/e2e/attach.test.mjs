@@ -1,6 +1,7 @@
 // `cloudlink attach`: the binary itself as the plugin.
 
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,6 +34,24 @@ story('it prints one JSON line an event and acknowledges it', async ({ cloudlink
     const linked = await nextEvent(({ event }) => event === 'oauth');
     assert.ok(linked.data.access_token);
     await plugin.acknowledged(linked);
+    assert.deepEqual(await attach.stop('SIGTERM'), { code: 0, signal: null });
+  } finally {
+    await attach.stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+});
+
+story('a device that the server does not know is told what to check', async ({ cloudlink, install }) => {
+  const plugin = await install();
+  const folder = mkdtempSync(join(tmpdir(), 'cloudlink-attach-'));
+  const key = join(folder, 'key.pem');
+  writeFileSync(key, plugin.keyPem, { mode: 0o644 });
+  const stranger = ['--url', cloudlink.base, '--device', randomUUID(), '--key', key];
+  const attach = Program.run(['attach', ...stranger], { log: 'attach-stranger' });
+  try {
+    await attach.err.next((line) => /chmod 600/.test(line), 20_000);
+    await attach.err.next((line) => /refused this device.*trusted keys/.test(line), 20_000);
+    assert.equal((await attach.ended()).code, 1);
   } finally {
     await attach.stop();
     rmSync(folder, { recursive: true, force: true });

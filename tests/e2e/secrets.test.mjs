@@ -10,15 +10,13 @@ import { stage } from './stage.mjs';
 
 const story = stage('secrets', { settings: { 'log.filter': 'trace' } });
 
-story('j01 g01 a life of linking, refreshing, failing and unlinking', async (world) => {
+story('j01 g01 a life of linking, refusing and failing', async (world) => {
   const { cloudlink, provider, owner, canaries, install, person } = world;
   const plugin = await install();
   const relay = await plugin.relay();
   const [ada, eve] = [await person(), await person()];
   await ada.links((await plugin.connect()).connect_url);
   relay.acknowledge(await relay.eventNamed('oauth'));
-  await plugin.call('POST', '/refresh', { expect: 200 });
-  relay.acknowledge(await relay.eventNamed('customns', 'oauthTokens'));
 
   const denied = await plugin.connect();
   await ada.opens(denied.connect_url);
@@ -36,7 +34,6 @@ story('j01 g01 a life of linking, refreshing, failing and unlinking', async (wor
   await provider.duringAnOutage(async () => {
     await ada.opens(callback);
     await ada.sees(PAGE.providerAway);
-    await plugin.call('POST', '/refresh');
   });
 
   const wrong = await call('GET', `${cloudlink.base}/api/plugins`, { authorization: basic('owner', 'wrong password, quite long') });
@@ -57,5 +54,4 @@ story('j01 g01 a life of linking, refreshing, failing and unlinking', async (wor
 
   await cloudlink.start();
   assert.ok(await plugin.accessToken(), 'and it still has them, sealed');
-  await plugin.call('DELETE', '/tokens', { expect: 204 });
 });

@@ -19,7 +19,7 @@ use super::{
 use crate::domain::json::{self, JsonError, Object};
 
 /// The members that decide where codes, secrets and tokens are sent.
-const ROUTING_MEMBERS: [&str; 7] = [
+pub const ROUTING_MEMBERS: [&str; 7] = [
     "auth_endpoint",
     "token_endpoint",
     "refresh_endpoint",

@@ -6,8 +6,8 @@
 //!
 //! The way of a request's URL: [`OauthConfiguration::variables`] checks what a slot gave,
 //! [`OauthConfiguration::callback_values`] what the redirect brought, [`EndpointTemplate::resolve`] puts both
-//! into the URL and checks it again, [`append_query`] adds the members. [`render`] does the same for the value
-//! of a parameter or header.
+//! into the URL and checks it again. [`render`] puts values into a parameter
+//! or header.
 
 mod claim;
 mod configuration;
@@ -19,7 +19,6 @@ mod names;
 mod parameters;
 mod parse;
 mod pattern;
-mod query;
 mod reader;
 mod redaction;
 mod resolve;
@@ -32,11 +31,10 @@ pub use configuration::{
     ClientAuthentication, Custody, FieldPath, OauthConfiguration, ParameterNames, Parameters, Pkce,
     RedirectUriKind, TokenFormat, Variable,
 };
-pub use document::Document;
+pub use document::{Document, ROUTING_MEMBERS};
 pub use endpoint::{EndpointError, EndpointTemplate};
 pub use findings::{FieldError, Warning};
 pub use parse::{MAX_DOCUMENT, Parsed, parse};
 pub use pattern::Pattern;
-pub use query::append_query;
 pub use redaction::MASK;
 pub use template::render;

@@ -22,8 +22,8 @@ const DEFINITIONS: [(&str, &[&str]); 2] =
 /// The maps from one name to another: all of them public.
 const NAMES: [&str; 2] = ["parameter_names", "response_fields"];
 
-/// The members of the contract's two tables, and `seal_to`.
-pub(super) const KNOWN_MEMBERS: [&str; 29] = [
+/// The members of the contract's two tables.
+pub(super) const KNOWN_MEMBERS: [&str; 28] = [
     "name",
     "client_id",
     "client_secret",
@@ -52,7 +52,6 @@ pub(super) const KNOWN_MEMBERS: [&str; 29] = [
     "iss_required",
     "redirect_uri",
     "custody",
-    "seal_to",
 ];
 
 /// The JSON pointers of all values that are secrets, whether or not they are masked already.

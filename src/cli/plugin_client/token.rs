@@ -1,0 +1,207 @@
+//! The device's access token: an assertion for it at `POST /api/token` (RFC 7523 §2.1).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::PluginClient;
+use crate::domain::secret::BearerToken;
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+/// The longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// A token this near to its end is not used for another connection.
+const NEAR_THE_END: Duration = Duration::from_mins(1);
+/// The most characters shown of what the server says.
+const LONGEST_SAYING: usize = 200;
+
+/// Why there is no token. The texts go to a person.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The server does not believe the assertion. What it says is about device, key, audience or clock.
+    #[error("the server refused this device: {said}. {}", advice(said))]
+    Refused {
+        /// The server's own description.
+        said: String,
+    },
+    /// Whoever answered is no cloudlink server.
+    #[error(
+        "no cloudlink server answered (status {status} from /api/token): check the URL, which is the server's \
+         public URL without a path"
+    )]
+    NotCloudlink {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// The key can't sign.
+    #[error("the key can't sign: give an Ed25519, P-256 or RSA key")]
+    Key,
+    /// It may go well the next time: a clause that says why.
+    #[error("{0}; try again later")]
+    Passing(String),
+}
+
+/// What puts right what the server complains about.
+fn advice(said: &str) -> &'static str {
+    if said.contains("clock") {
+        "Set this machine's clock"
+    } else if said.contains("aud must") {
+        "Give the server's public URL exactly as it is set there"
+    } else {
+        "Check the device's id, and that the key is among the device's trusted keys and not removed"
+    }
+}
+
+/// An access token and when it ends.
+pub(super) struct Token {
+    pub(super) bearer: BearerToken,
+    expires_at: OffsetDateTime,
+}
+
+impl Token {
+    /// Whether it is worth opening a connection with.
+    pub(super) fn is_good(&self, now: OffsetDateTime) -> bool {
+        now + NEAR_THE_END < self.expires_at
+    }
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u32,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+/// Asks for a token with a fresh assertion.
+pub(super) async fn ask(client: &PluginClient) -> Result<Token, TokenError> {
+    let url = client.server.url().join("/api/token");
+    let now = client.clock.now();
+    let assertion = client.key.assert(client.device, &url, now, client.entropy.as_ref());
+    let assertion = assertion.ok_or(TokenError::Key)?;
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", JWT_BEARER).append_pair("assertion", assertion.expose());
+    if let Some(slot) = &client.slot {
+        form.append_pair("slot", slot.as_str());
+    }
+    let request = client.server.http().post(url);
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.finish());
+    let answer = request.send().await.map_err(|error| TokenError::Passing(unreached(&error)))?;
+    let status = answer.status().as_u16();
+    let body = read(answer).await.map_err(|error| TokenError::Passing(unreached(&error)))?;
+    token(status, &body, now)
+}
+
+/// What an answer of `/api/token` means.
+fn token(status: u16, body: &[u8], now: OffsetDateTime) -> Result<Token, TokenError> {
+    match status {
+        200 => {
+            let granted: Granted =
+                serde_json::from_slice(body).map_err(|_| TokenError::NotCloudlink { status })?;
+            let bearer = BearerToken::new(granted.access_token);
+            Ok(Token { bearer, expires_at: now + Duration::from_secs(granted.expires_in.into()) })
+        }
+        429 => Err(TokenError::Passing("the server asks for fewer attempts".to_owned())),
+        500..=599 => Err(TokenError::Passing(format!("the server is in trouble (status {status})"))),
+        _ => match serde_json::from_slice::<Refused>(body) {
+            Ok(refused) => {
+                let said = if refused.error_description.is_empty() {
+                    refused.error
+                } else {
+                    refused.error_description
+                };
+                Err(TokenError::Refused { said: readable(&said) })
+            }
+            Err(_) => Err(TokenError::NotCloudlink { status }),
+        },
+    }
+}
+
+/// One line without control characters, which could move a terminal's cursor.
+fn readable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_SAYING).collect()
+}
+
+fn unreached(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        "the server did not answer in time".to_owned()
+    } else if error.is_connect() {
+        "the server can't be reached; check the URL and that it runs".to_owned()
+    } else {
+        "the connection to the server broke".to_owned()
+    }
+}
+
+async fn read(mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+    fn refusal(status: u16, body: &str) -> String {
+        match token(status, body.as_bytes(), NOW) {
+            Ok(_) => panic!("no token was given"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_until_a_minute_before_its_end() {
+        let token =
+            token(200, br#"{"access_token":"t","token_type":"Bearer","expires_in":300}"#, NOW).unwrap();
+        assert!(token.is_good(NOW + Duration::from_secs(239)));
+        assert!(!token.is_good(NOW + Duration::from_mins(4)));
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let body = |said: &str| format!(r#"{{"error":"invalid_grant","error_description":"{said}"}}"#);
+        let clock = refusal(400, &body("the assertion's iat is 300 s ahead of this server's clock"));
+        assert!(clock.ends_with("Set this machine's clock"), "{clock}");
+        let key = refusal(400, &body("none of the device's trusted keys made the assertion's signature"));
+        assert!(key.contains("trusted keys and not removed"), "{key}");
+        let audience = refusal(400, &body("the assertion's aud must be this server's token endpoint"));
+        assert!(audience.contains("public URL"), "{audience}");
+    }
+
+    #[test]
+    fn whoever_is_no_cloudlink_is_said_to_be_none() {
+        for (status, body) in [(200, "<html>"), (404, "not found"), (302, ""), (405, "{}")] {
+            assert!(refusal(status, body).starts_with("no cloudlink server"), "{status}");
+        }
+    }
+
+    #[test]
+    fn trouble_that_passes_is_told_apart() {
+        for status in [429, 500, 503] {
+            assert!(matches!(token(status, b"", NOW), Err(TokenError::Passing(_))), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_moves_no_cursor() {
+        let said = refusal(400, r#"{"error":"x","error_description":"a\u001b[2Jb"}"#);
+        assert!(said.contains("a[2Jb") && !said.contains('\u{1b}'), "{said}");
+    }
+}
