@@ -5,8 +5,10 @@
 //! `docs/architecture.md` walks through them.
 
 pub mod bus;
+pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod dev;
 pub mod domain;
 pub mod flows;
 pub mod http;

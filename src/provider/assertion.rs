@@ -26,12 +26,12 @@ pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-
 const LIFETIME: i64 = 60;
 
 /// One assertion: whose, for whom, made when.
-pub(super) struct Assertion<'a> {
-    pub(super) client_id: &'a str,
+pub(crate) struct Assertion<'a> {
+    pub(crate) client_id: &'a str,
     /// One value, never a list: the issuer, or the endpoint that is asked (B10).
-    pub(super) audience: &'a str,
-    pub(super) now: OffsetDateTime,
-    pub(super) entropy: &'a dyn Entropy,
+    pub(crate) audience: &'a str,
+    pub(crate) now: OffsetDateTime,
+    pub(crate) entropy: &'a dyn Entropy,
 }
 
 #[derive(Serialize)]
@@ -52,7 +52,7 @@ struct Header {
 
 impl Assertion<'_> {
     /// Signs with RS256, ES256 or `EdDSA`, as the key is RSA, P-256 or Ed25519.
-    pub(super) fn sign(&self, key: &PrivateKeyPem) -> Result<SecretValue, RequestError> {
+    pub(crate) fn sign(&self, key: &PrivateKeyPem) -> Result<SecretValue, RequestError> {
         let key = SigningKey::from_pem(key).ok_or(RequestError::PrivateKey)?;
         let iat = self.now.unix_timestamp();
         let jti = SecretValue::draw(self.entropy);

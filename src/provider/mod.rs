@@ -13,7 +13,7 @@
 //! Nothing here stores, retries or schedules: one call is at most one request.
 
 mod answer_error;
-mod assertion;
+pub(crate) mod assertion;
 mod authorization;
 mod exchange;
 mod expiry;
