@@ -182,7 +182,7 @@ fn introduce(
     terminal.say(format_args!("  database   {database}"))?;
     terminal.say(format_args!("  server     {public}{}", moved(places.public, "the usual port")))?;
     terminal.say(format_args!(
-        "  console    http://{admin}/admin{}  (user {}, password in {})",
+        "  operator   http://{admin}/metrics{}  (log in to the API as {}, password in {})",
         moved(places.admin, "the usual port"),
         settings.admin.user,
         folder.shown(OWNER_PASSWORD_FILE),
