@@ -7,9 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::timeout;
 
 use crate::{
     cluster::{Cluster, ClusterSettings, DATABASE, Durability, default_data_dir},
@@ -42,10 +43,13 @@ pub(super) async fn database(settings: &Settings) -> Result<(PgConnectOptions, O
 }
 
 pub(super) async fn connect(options: &PgConnectOptions, max_connections: u32) -> Result<PgPool> {
-    PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(DATABASE_PATIENCE)
-        .connect_with(options.clone())
-        .await
-        .context("the database can't be reached; check database.url and that the server runs")
+    // One connection by itself first: a pool only says that its time ran out, this says why.
+    let first = timeout(DATABASE_PATIENCE, PgConnection::connect_with(options)).await;
+    first
+        .context("the database does not answer; check database.url and that the server runs")?
+        .context("the database can't be reached; check database.url and that the server runs")?
+        .close()
+        .await?;
+    let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(DATABASE_PATIENCE);
+    Ok(pool.connect_lazy_with(options.clone()))
 }
