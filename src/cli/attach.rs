@@ -9,17 +9,14 @@ use std::{io, path::PathBuf, sync::Arc};
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    event_line::{clock_time, event_line},
-    plugin_client::{ClientError, DeviceKey, KeyFileAccess, Listener, News, PluginClient, Server},
-    terminal::Terminal,
-};
 use crate::{
     domain::{
         clock::Clock,
         ids::{DeviceId, SlotName},
     },
+    plugin_client::{ClientError, DeviceKey, KeyFileAccess, Listener, News, PluginClient, Server},
     seams::{SystemClock, SystemEntropy},
+    terminal::{Terminal, clock_time, event_line},
 };
 
 /// What `attach` is told on the command line.
@@ -126,7 +123,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{cli::plugin_client::event, domain::ids::Version};
+    use crate::{domain::ids::Version, plugin_client::event};
 
     /// A stream that is read afterwards.
     #[derive(Clone, Default)]

@@ -5,20 +5,18 @@
 //! remarks to standard error.
 
 pub mod attach;
-pub mod event_line;
-pub mod plugin_client;
-pub mod terminal;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use self::{attach::Attach, terminal::Terminal};
+use self::attach::Attach;
 use crate::{
     config::{LogFormat, Settings, process_environment},
     dev::Dev,
     startup, telemetry,
+    terminal::Terminal,
 };
 
 /// What is logged by commands that talk to a person, unless `log.filter` says otherwise.

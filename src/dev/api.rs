@@ -5,8 +5,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use crate::{
-    cli::plugin_client::Server,
     domain::secret::{BearerToken, Password, SecretValue},
+    plugin_client::Server,
 };
 
 /// Who calls.

@@ -12,12 +12,12 @@ use super::{
     folder::Folder,
 };
 use crate::{
-    cli::plugin_client::{DeviceKey, PluginClient, Server, TokenError},
     domain::{
         clock::{Clock, Entropy},
         ids::{DeviceId, SlotName},
         secret::{BearerToken, Password},
     },
+    plugin_client::{DeviceKey, PluginClient, Server, TokenError},
 };
 
 /// The name of the device, as the connect page shows it.

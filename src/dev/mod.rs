@@ -33,7 +33,6 @@ use self::{
     provider::DemoProvider,
 };
 use crate::{
-    cli::{plugin_client::Server, terminal::Terminal},
     cluster::default_data_dir,
     config::Settings,
     domain::{
@@ -42,8 +41,10 @@ use crate::{
         clock::{Entropy, draw},
         secret::{Password, SecretValue},
     },
+    plugin_client::Server,
     seams::{SystemClock, SystemEntropy},
     startup::{Application, Seams},
+    terminal::Terminal,
 };
 
 const VAULT_KEY_FILE: &str = "vault-key";

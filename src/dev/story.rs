@@ -15,12 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::household::{Attempt, Household, Progress};
 use crate::{
-    cli::{
-        event_line::{clock_time, event_line},
-        plugin_client::{Listener, News},
-        terminal::Terminal,
-    },
     domain::clock::Clock,
+    plugin_client::{Listener, News},
+    terminal::{Terminal, clock_time, event_line},
 };
 
 /// How long the first events may take to arrive.

@@ -1,10 +1,14 @@
 //! The terminal: results on standard output, everything said about them on standard error.
 
+mod event_line;
+
 use std::{
     fmt::Display,
     io::{self, Write},
     sync::{Mutex, PoisonError},
 };
+
+pub use event_line::{clock_time, event_line};
 
 /// Both streams of a command. Each call writes one line, whole.
 pub struct Terminal {

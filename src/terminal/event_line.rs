@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::plugin_client::Event;
 use crate::domain::json::Object;
+use crate::plugin_client::Event;
 
 /// Members of tokens and configurations that are shown, in this order.
 const SHOWN: [&str; 9] = [
@@ -105,7 +105,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::cli::plugin_client::event;
+    use crate::plugin_client::event;
 
     const NOW: OffsetDateTime = datetime!(2026-01-02 14:03:04 +02:00);
 
