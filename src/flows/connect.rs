@@ -17,6 +17,8 @@ use crate::{
     store::{FlowConfiguration, Limits, NewFlow, Started, StoreError},
 };
 
+/// Attempts at a start before it is given up: each failed one means that the slot was configured anew.
+const ATTEMPTS: usize = 8;
 /// How often a flow's status may be asked for.
 const INTERVAL: Duration = Duration::seconds(5);
 
@@ -53,6 +55,9 @@ pub enum ConnectError {
     /// The device has too many flows under way.
     #[error("too many flows are under way")]
     TooManyFlows,
+    /// Others changed the slot all the time.
+    #[error("the slot is being changed by others")]
+    Contended,
     /// The store failed.
     #[error("the flow could not be started")]
     Store(#[from] StoreError),
@@ -66,22 +71,28 @@ impl Broker {
         return_url: Option<&ReturnUrl>,
         network: ClientNetwork,
     ) -> Result<Connection, ConnectError> {
-        let state = self.store.find_state(address).await?.ok_or(ConnectError::UnknownSlot)?;
-        let document = state.configuration.effective();
-        let configuration = self.usable(&document)?;
-        let variables = configuration
-            .variables(&state.configuration.variables)
-            .map_err(|_| ConnectError::Configuration)?;
-        if configuration.pkce == Pkce::Off && self.settings.pkce_policy == PkcePolicy::Required {
-            return Err(ConnectError::PkceRequired);
+        for _ in 0..ATTEMPTS {
+            let state = self.store.find_state(address).await?.ok_or(ConnectError::UnknownSlot)?;
+            let document = state.configuration.effective();
+            let configuration = self.usable(&document)?;
+            let variables = configuration
+                .variables(&state.configuration.variables)
+                .map_err(|_| ConnectError::Configuration)?;
+            if configuration.pkce == Pkce::Off && self.settings.pkce_policy == PkcePolicy::Required {
+                return Err(ConnectError::PkceRequired);
+            }
+            if configuration.redirect_uri == RedirectUriKind::Shared {
+                self.check_claim(&state, &configuration.claim(&variables), &variables).await?;
+            }
+            let fixed = FlowConfiguration { document, variables };
+            if let Some(connection) = self.start(&state, &configuration, fixed, return_url, network).await? {
+                return Ok(connection);
+            }
         }
-        if configuration.redirect_uri == RedirectUriKind::Shared {
-            self.check_claim(&state, &configuration.claim(&variables), &variables).await?;
-        }
-        self.start(&state, &configuration, FlowConfiguration { document, variables }, return_url, network)
-            .await
+        Err(ConnectError::Contended)
     }
 
+    /// `None`: the slot is no longer what `state` says.
     async fn start(
         &self,
         state: &SlotState,
@@ -89,7 +100,7 @@ impl Broker {
         fixed: FlowConfiguration,
         return_url: Option<&ReturnUrl>,
         network: ClientNetwork,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Option<Connection>, ConnectError> {
         let now = self.now();
         let flow = FlowId::draw(self.entropy());
         let user_code = UserCode::draw_typeable(self.entropy());
@@ -100,6 +111,7 @@ impl Broker {
             plugin: &state.plugin,
             plugin_name: &configuration.name,
             configuration: &fixed,
+            configuration_version: state.configuration_version,
             redirect_uri: &self.settings.public_url.redirect_uri(kind, &state.plugin),
             redirect_kind: kind,
             return_url,
@@ -110,16 +122,17 @@ impl Broker {
         };
         let limits = Limits { per_device: self.settings.flows_per_device };
         match self.store.start_flow(&new, limits, now).await? {
+            Started::Conflict => Ok(None),
             Started::TooMany => Err(ConnectError::TooManyFlows),
             Started::Pending => {
                 tracing::info!(slot = %state.address, %flow, "flow started");
-                Ok(Connection {
+                Ok(Some(Connection {
                     flow,
                     handle: self.ring.connect_handle(flow),
                     user_code,
                     expires_in: self.settings.flow_ttl,
                     interval: INTERVAL,
-                })
+                }))
             }
         }
     }

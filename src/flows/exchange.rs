@@ -4,7 +4,7 @@
 //! behind; another takes it over once, after more than the time that an exchange may take, while the code may
 //! still be good. Every end is guarded by the attempt, so one who was taken for dead stores nothing.
 
-use std::time::Instant;
+use std::time::{Duration as Period, Instant};
 
 use time::Duration;
 use tokio::task::JoinHandle;
@@ -30,6 +30,10 @@ use crate::{
 const STALE_AFTER: Duration = Duration::seconds(40);
 /// Providers let a code live ten minutes at most (RFC 6749 §4.1.2).
 const CODE_LIFE: Duration = Duration::minutes(10);
+/// How long an answer waits for a database that is away: as long as nobody takes the exchange over.
+const STORE_PATIENCE: Period = Period::from_secs(40);
+/// The pause between two attempts to store it.
+const STORE_PAUSE: Period = Period::from_secs(1);
 /// Least time to read a confirm code from a page and type it elsewhere.
 const CONFIRM_TIME: Duration = Duration::minutes(5);
 
@@ -124,17 +128,39 @@ impl Broker {
     }
 
     async fn exchange(&self, task: ExchangeTask) -> Result<(), StoreError> {
-        match self.request_tokens(&task).await {
-            Ok(tokens) if task.asks_for_code() => self.stage(&task, &tokens).await,
-            Ok(tokens) => self.link(&task, &tokens).await,
+        let answer = self.request_tokens(&task).await;
+        if let Err(error) = &answer {
+            tracing::warn!(
+                flow = %task.lease.flow, slot = %task.address, end = %flow_error(error),
+                error = error as &dyn std::error::Error, "exchange failed"
+            );
+        }
+        // A code is good once: what it brought is not given up because the database is away.
+        let answered = Instant::now();
+        loop {
+            match self.record(&task, &answer).await {
+                Err(error) if error.is_outage() && answered.elapsed() < STORE_PATIENCE => {
+                    tracing::warn!(flow = %task.lease.flow, "the exchange waits for the database");
+                    tokio::time::sleep(STORE_PAUSE).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        task: &ExchangeTask,
+        answer: &Result<TokenSet, ExchangeError>,
+    ) -> Result<(), StoreError> {
+        match answer {
+            Ok(tokens) if task.asks_for_code() => self.stage(task, tokens).await,
+            Ok(tokens) => self.link(task, tokens).await,
             Err(error) => {
-                let word = flow_error(&error);
-                tracing::warn!(
-                    flow = %task.lease.flow, slot = %task.address, end = %word,
-                    error = &error as &dyn std::error::Error, "exchange failed"
-                );
+                let word = flow_error(error);
+                self.store.fail_exchange(task.lease, word, self.now()).await?;
                 metrics::counter!(metric::FLOWS, "end" => word.as_str()).increment(1);
-                self.store.fail_exchange(task.lease, word, self.now()).await
+                Ok(())
             }
         }
     }

@@ -3,7 +3,7 @@
 use actix_web::{
     HttpResponse,
     cookie::Cookie,
-    http::header::{CONTENT_SECURITY_POLICY, LOCATION},
+    http::header::{CONTENT_SECURITY_POLICY, LOCATION, RETRY_AFTER},
     web,
 };
 
@@ -125,14 +125,18 @@ async fn link(
         return Ok(with_cookie(again(LinkProblem::FormExpired), set));
     }
     if let Err(wait) = throttles.user_codes.take(client.0, broker.now()) {
-        return Ok(again(LinkProblem::TooManyTries(wait)));
+        let mut response = again(LinkProblem::TooManyTries(wait));
+        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().max(1).into());
+        return Ok(response);
     }
     let found = match UserCode::typed(&typed) {
-        Some(code) => broker.find_by_user_code(&code).await?,
+        Some(code) => broker.find_by_user_code(&code).await.transpose(),
         None => None,
     };
     let Some(handle) = found else { return Ok(again(LinkProblem::Unknown)) };
+    // Neither a right code nor an outage of ours is a wrong guess.
     throttles.user_codes.give_back(client.0);
+    let handle = handle?;
     Ok(see_other(&format!("/connect/{}", handle.expose())))
 }
 

@@ -8,6 +8,7 @@ use super::{
     caller::Caller,
     error::Problem,
     extract::{ClientAddress, FlowPath, OptionalJson, SlotPath, StrictJson},
+    slots::contended,
 };
 use crate::{
     domain::{flow::ReturnUrl, plugin::FieldError, secret::ConfirmCode},
@@ -110,6 +111,7 @@ impl From<ConnectError> for Problem {
                 "This server demands PKCE (flow.require_pkce), which the configuration switches off.",
             ),
             ConnectError::TooManyFlows => Self::too_many_requests(60),
+            ConnectError::Contended => contended(),
             ConnectError::Store(cause) => cause.into(),
         }
     }

@@ -13,6 +13,9 @@ use crate::{
     store::PutPlugin,
 };
 
+/// What answers say beside the configuration's own members.
+const ADDED_TO_ANSWERS: [&str; 3] = ["plugin", "redirect_uris", "warnings"];
+
 /// The routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -33,7 +36,12 @@ async fn put(
     body: JsonBody,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    let (put, view) = broker.put_plugin(&plugin.0, body.0).await?;
+    let mut members = body.0;
+    // So that an answer can be sent back as it is.
+    for ours in ADDED_TO_ANSWERS {
+        members.shift_remove(ours);
+    }
+    let (put, view) = broker.put_plugin(&plugin.0, members).await?;
     let mut response = match put {
         PutPlugin::Created => HttpResponse::Created(),
         PutPlugin::Replaced => HttpResponse::Ok(),

@@ -153,7 +153,7 @@ fn unknown_plugin() -> Problem {
     Problem::invalid(vec![FieldError { field: "/plugin".to_owned(), detail: detail.to_owned() }])
 }
 
-fn contended() -> Problem {
+pub(super) fn contended() -> Problem {
     Problem::conflict("changed_meanwhile", "The slot was changed by others at the same time; try again.")
 }
 

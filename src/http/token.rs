@@ -59,6 +59,10 @@ impl From<GrantError> for OauthError {
                 "the assertion was used before: sign a new one, with a new jti, for each token",
             ),
             GrantError::NotReady => Self::unavailable(1),
+            GrantError::Store(cause) if cause.is_outage() => {
+                tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is away");
+                Self::unavailable(5)
+            }
             GrantError::Store(cause) => Self::internal(&cause),
         }
     }

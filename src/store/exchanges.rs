@@ -1,7 +1,8 @@
 //! The exchange's end in the database: tokens stored, staged or given up, and what a dead replica left behind.
 //!
 //! Whoever exchanges holds a lease: the flow is `exchanging` and counts attempts. Every end is guarded by the
-//! attempt, so that a replica that was taken for dead can store nothing.
+//! attempt, so that a replica that was taken for dead can store nothing. Who touches both locks the slot before
+//! its flow, as a reconfiguration and a deletion do, so that they never wait for each other in a ring.
 
 use time::OffsetDateTime;
 use url::Url;
@@ -74,9 +75,10 @@ impl Store {
         let sealed = self.seal(TOKENS, &address.to_string(), &tokens.to_plaintext());
         let version = sqlx::query_scalar!(
             "-- store_consent
-            with flow as (
-                select id, device, slot from flows
-                where id = $1 and status = 'exchanging' and attempt = $2 and device = $3 and slot = $4 for update),
+            with slot as (select device, name from slots where device = $3 and name = $4 for update),
+            flow as (
+                select f.id, f.device, f.slot from flows f join slot on slot.device = f.device and slot.name = f.slot
+                where f.id = $1 and f.status = 'exchanging' and f.attempt = $2 for update of f),
             linked as (
                 update slots set status = 'linked', reason = null, version = version + 1,
                     tokens_version = version + 1, link_version = version + 1
@@ -155,9 +157,10 @@ impl Store {
             TokenSet::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: STAGED.name })?;
         let version = sqlx::query_scalar!(
             "-- store_confirmed
-            with flow as (
-                select id, device, slot from flows
-                where id = $1 and device = $2 and slot = $3 and status = 'confirm' and expires_at > $7 for update),
+            with slot as (select device, name from slots where device = $2 and name = $3 for update),
+            flow as (
+                select f.id, f.device, f.slot from flows f join slot on slot.device = f.device and slot.name = f.slot
+                where f.id = $1 and f.status = 'confirm' and f.expires_at > $7 for update of f),
             linked as (
                 update slots set status = 'linked', reason = null, version = version + 1,
                     tokens_version = version + 1, link_version = version + 1

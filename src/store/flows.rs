@@ -1,8 +1,8 @@
-//! Flows as rows: started, found by handle, state or user code, and swept up.
+//! Flows as rows: started, and found by handle, state or user code.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
@@ -33,50 +33,6 @@ pub struct FlowConfiguration {
     pub document: Document,
     /// The values of its variables.
     pub variables: BTreeMap<String, String>,
-}
-
-/// A flow to start.
-pub struct NewFlow<'a> {
-    /// Its id.
-    pub id: FlowId,
-    /// The slot to link.
-    pub address: &'a SlotAddress,
-    /// The slot's plugin.
-    pub plugin: &'a PluginId,
-    /// What people call the plugin's service.
-    pub plugin_name: &'a str,
-    /// What it fixes.
-    pub configuration: &'a FlowConfiguration,
-    /// The redirect URI it will send.
-    pub redirect_uri: &'a str,
-    /// Which of the two that is.
-    pub redirect_kind: RedirectUriKind,
-    /// Where the browser goes in the end.
-    pub return_url: Option<&'a ReturnUrl>,
-    /// Whether a code will be asked.
-    pub binding: ConsentBinding,
-    /// Where the device, or the owner, calls from.
-    pub device_network: ClientNetwork,
-    /// What a person can type at `/link`.
-    pub user_code: &'a UserCode,
-    /// When it runs out.
-    pub expires_at: OffsetDateTime,
-}
-
-/// Bounds on flows under way.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Of one device.
-    pub per_device: u32,
-}
-
-/// What became of a start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Started {
-    /// It is pending.
-    Pending,
-    /// The device has too many under way, or the slot is gone.
-    TooMany,
 }
 
 /// A flow as it is stored, with the facts that its page and its callback need.
@@ -165,47 +121,6 @@ macro_rules! select_flow {
 }
 
 impl Store {
-    /// Starts a flow, unless the device has too many under way. One statement.
-    pub async fn start_flow(
-        &self,
-        new: &NewFlow<'_>,
-        limits: Limits,
-        now: OffsetDateTime,
-    ) -> Result<Started, StoreError> {
-        let fixed = json!({
-            "document": new.configuration.document.members(),
-            "variables": new.configuration.variables,
-        });
-        let sealed = self.seal(CONFIGURATION, &new.id.to_string(), fixed.to_string().as_bytes());
-        let done = sqlx::query!(
-            "-- start_flow
-            insert into flows (id, device, slot, plugin, plugin_name, status, configuration, redirect_uri,
-                redirect_kind, return_url, binding, device_network, user_code_hash, created_at, expires_at)
-            select $1, device, name, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14
-            from slots where device = $2 and name = $3
-              and (select count(*) from flows where device = $2
-                   and status in ('pending', 'authorizing', 'exchanging', 'confirm') and expires_at > $13) < $15",
-            new.id.0,
-            new.address.device.0,
-            new.address.slot.as_str(),
-            new.plugin.as_str(),
-            new.plugin_name,
-            sealed,
-            new.redirect_uri,
-            redirect_word(new.redirect_kind),
-            new.return_url.map(ReturnUrl::as_str),
-            new.binding.as_str(),
-            new.device_network.to_string(),
-            lookup_hash("user code", new.user_code.expose()).to_vec(),
-            now,
-            new.expires_at,
-            i64::from(limits.per_device)
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(if done.rows_affected() == 1 { Started::Pending } else { Started::TooMany })
-    }
-
     /// A flow by its id.
     pub async fn find_flow(&self, id: FlowId, now: OffsetDateTime) -> Result<Option<FlowRow>, StoreError> {
         let row = select_flow!("find_flow", "f.id = $1", id.0).fetch_optional(&self.pool).await?;
@@ -241,30 +156,6 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(id.map(FlowId))
-    }
-
-    /// Ends the flows whose time is up, erasing what they held. How many.
-    pub async fn expire_flows(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
-        let done = sqlx::query!(
-            "-- expire_flows
-            update flows set status = 'expired', finished_at = $1, verifier = null, staged = null, confirm_code = null
-            where status in ('pending', 'authorizing', 'confirm') and expires_at <= $1",
-            now
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected())
-    }
-
-    /// Forgets flows that ran out before `before`. How many.
-    pub async fn forget_flows(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
-        let done = sqlx::query!(
-            "-- forget_flows\ndelete from flows where expires_at < $1 and status not in ('exchanging')",
-            before
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected())
     }
 
     fn open_flow(&self, row: SealedFlow, now: OffsetDateTime) -> Result<FlowRow, StoreError> {
@@ -323,7 +214,7 @@ impl Store {
     }
 }
 
-fn redirect_word(kind: RedirectUriKind) -> &'static str {
+pub(super) fn redirect_word(kind: RedirectUriKind) -> &'static str {
     match kind {
         RedirectUriKind::Shared => "shared",
         RedirectUriKind::Own => "own",

@@ -8,6 +8,7 @@ mod assertions;
 mod claims;
 mod devices;
 mod exchanges;
+mod flow_start;
 mod flows;
 mod grants;
 mod outcome;
@@ -28,7 +29,8 @@ pub use self::{
     assertions::JtiUse,
     devices::DeviceRow,
     exchanges::{Exchange, ExchangeLease, Stored},
-    flows::{FlowConfiguration, FlowRow, Limits, NewFlow, Started},
+    flow_start::{Limits, NewFlow, Started},
+    flows::{FlowConfiguration, FlowRow},
     outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
     plugins::{PluginRow, PutPlugin},
     revocations::Revocation,

@@ -210,4 +210,28 @@ impl Store {
         .await?;
         Ok(())
     }
+
+    /// Ends the flows whose time is up, erasing what they held. How many.
+    pub async fn expire_flows(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "-- expire_flows
+            update flows set status = 'expired', finished_at = $1, verifier = null, staged = null, confirm_code = null
+            where status in ('pending', 'authorizing', 'confirm') and expires_at <= $1",
+            now
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Forgets flows that ran out before `before`. How many.
+    pub async fn forget_flows(&self, before: OffsetDateTime) -> Result<u64, StoreError> {
+        let done = sqlx::query!(
+            "-- forget_flows\ndelete from flows where expires_at < $1 and status not in ('exchanging')",
+            before
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
 }

@@ -80,16 +80,6 @@ impl Store {
     /// Installs a slot that does not exist yet.
     pub async fn create_slot(&self, new: &NewSlot<'_>, now: OffsetDateTime) -> Result<PutSlot, StoreError> {
         let place = new.address.to_string();
-        let existing = sqlx::query_scalar!(
-            "-- is_slot\nselect exists (select 1 from slots where device = $1 and name = $2) as \"known!\"",
-            new.address.device.0,
-            new.address.slot.as_str()
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        if existing {
-            return Ok(PutSlot::Conflict);
-        }
         let done = sqlx::query!(
             "-- create_slot
             insert into slots (device, name, plugin, configuration, overrides, variables, client_id, client_secret,
@@ -113,7 +103,17 @@ impl Store {
         )
         .execute(&self.pool)
         .await?;
-        Ok(if done.rows_affected() == 1 { PutSlot::Done } else { PutSlot::NoRoom })
+        if done.rows_affected() == 1 {
+            return Ok(PutSlot::Done);
+        }
+        let existing = sqlx::query_scalar!(
+            "-- is_slot\nselect exists (select 1 from slots where device = $1 and name = $2) as \"known!\"",
+            new.address.device.0,
+            new.address.slot.as_str()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(if existing { PutSlot::Conflict } else { PutSlot::NoRoom })
     }
 
     /// Gives a slot another configuration, guarded by the version that the caller looked at. Where tokens must not

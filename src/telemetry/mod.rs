@@ -13,7 +13,7 @@ use std::{io, panic};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt as _, ParseError, Targets},
+    filter::{ParseError, Targets},
     fmt::MakeWriter,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -57,11 +57,13 @@ fn layer<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?.and(ceiling());
+    // Filters of the whole, not of this layer: after somebody only asked whether a record would be logged, a
+    // layer's own filter drops the next one.
+    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?.and_then(ceiling());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     Ok(match format {
-        LogFormat::Readable => layer.with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+        LogFormat::Readable => filter.and_then(layer).boxed(),
+        LogFormat::Json => filter.and_then(layer.json().flatten_event(true)).boxed(),
     })
 }
 

@@ -10,6 +10,16 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod access;
+mod assertions;
 mod cluster;
+mod devices;
 mod harness;
+mod layering;
 mod linking;
+mod plugin_store;
+mod polling;
+mod quarantine;
+mod relay_admission;
+mod relay_delivery;
+mod slot_settings;

@@ -4,9 +4,10 @@
 
 mod browser;
 pub(crate) mod cluster;
-mod home;
+pub(crate) mod frames;
+pub(crate) mod home;
 mod provider;
-mod service;
+pub(crate) mod service;
 
 pub(crate) use self::{
     browser::{Browser, Page, Sent},
