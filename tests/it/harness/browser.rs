@@ -8,7 +8,7 @@ use reqwest::{
 };
 use url::Url;
 
-use super::{PUBLIC, Service};
+use super::Service;
 
 /// A browser with an empty jar.
 #[derive(Default, Clone)]
@@ -57,7 +57,7 @@ impl Browser {
         address: &str,
         form: Option<&[(&str, &str)]>,
     ) -> Page {
-        let mut request = service.request(method, path(address));
+        let mut request = service.request(method, path(service, address));
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE, cookie);
         }
@@ -137,6 +137,6 @@ impl Sent {
     }
 }
 
-fn path(address: &str) -> &str {
-    address.strip_prefix(PUBLIC).unwrap_or(address)
+fn path<'a>(service: &Service, address: &'a str) -> &'a str {
+    address.strip_prefix(service.public_url()).unwrap_or(address)
 }

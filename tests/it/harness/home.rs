@@ -12,7 +12,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    PUBLIC, Provider, Service,
+    Provider, Service,
     service::{Reply, with_json},
     within,
 };
@@ -84,7 +84,7 @@ impl Home {
         let mut jti = [0; 16];
         cloudlink::domain::clock::Entropy::fill(&cloudlink::seams::SystemEntropy, &mut jti);
         let mut claims = json!({
-            "iss": self.device, "sub": self.device, "aud": format!("{PUBLIC}/api/token"),
+            "iss": self.device, "sub": self.device, "aud": format!("{}/api/token", service.public_url()),
             "iat": now, "exp": now + 60, "jti": URL_SAFE_NO_PAD.encode(jti),
         });
         for (name, value) in changes.as_object().unwrap() {

@@ -2,18 +2,28 @@
 
 #![allow(dead_code, unused_imports, reason = "the stage has more doors than any one story uses")]
 
+mod attempt;
 mod browser;
 pub(crate) mod cluster;
+pub(crate) mod dump;
 pub(crate) mod frames;
+mod hold;
 pub(crate) mod home;
+mod link_to_database;
+mod process;
 mod provider;
 pub(crate) mod service;
+mod tables;
 
 pub(crate) use self::{
+    attempt::Attempt,
     browser::{Browser, Page, Sent},
-    home::{Home, Relay},
+    hold::Hold,
+    home::{Home, Relay, call_with},
+    link_to_database::DatabaseLink,
+    process::{Process, run_to_end},
     provider::{Answer, Provider, TokenRequest},
-    service::{Clock, PUBLIC, Service},
+    service::{Clock, KEYS, PUBLIC, Reply, Service},
 };
 
 use std::{future::Future, time::Duration};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{Notify, watch},
 };
 use url::form_urlencoded;
 
@@ -28,7 +28,14 @@ pub(crate) enum Answer {
     Silence,
     /// After this time, a status and JSON.
     After(Duration, u16, Value),
+    /// Once this is notified, a status and JSON.
+    Held(Arc<Notify>, u16, Value),
+    /// What the provider makes of the request: a status and JSON.
+    Judged(Judge),
 }
+
+/// How a provider that checks what it is asked decides.
+pub(crate) type Judge = Arc<dyn Fn(&TokenRequest) -> (u16, Value) + Send + Sync>;
 
 /// A request to the token endpoint.
 #[derive(Debug, Clone)]
@@ -117,7 +124,7 @@ impl Provider {
 
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let Some(request) = read(&mut stream).await else { return };
-    shared.requests.send_modify(|requests| requests.push(request));
+    shared.requests.send_modify(|requests| requests.push(request.clone()));
     let answer = shared.answers.lock().unwrap().pop_front();
     let answer = answer.unwrap_or_else(|| shared.always.lock().unwrap().clone());
     match answer {
@@ -125,6 +132,14 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         Answer::Raw(bytes) => write(&mut stream, &bytes).await,
         Answer::After(time, status, value) => {
             tokio::time::sleep(time).await;
+            write(&mut stream, &http(status, &value)).await;
+        }
+        Answer::Held(told, status, value) => {
+            told.notified().await;
+            write(&mut stream, &http(status, &value)).await;
+        }
+        Answer::Judged(judge) => {
+            let (status, value) = judge(&request);
             write(&mut stream, &http(status, &value)).await;
         }
         Answer::Silence => {

@@ -8,6 +8,7 @@ use std::sync::{
 use cloudlink::{
     config::Settings,
     domain::clock::Clock as _,
+    flows::Broker,
     seams::{SystemClock, SystemEntropy},
     startup::{Application, Seams},
 };
@@ -54,6 +55,7 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
     http: reqwest::Client,
     settings: Vec<(String, String)>,
+    broker: Option<Broker>,
     stop: CancellationToken,
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
@@ -90,21 +92,49 @@ impl Service {
         Self::on(Arc::clone(&self.database), self.clock.clone(), self.settings.clone()).await
     }
 
+    /// Another replica, with these settings changed.
+    pub(crate) async fn replica_with(&self, settings: &[(&str, &str)]) -> Self {
+        let settings = self.changed(settings);
+        Self::on(Arc::clone(&self.database), self.clock.clone(), settings).await
+    }
+
+    /// What is driven from here and runs elsewhere: a process of its own, at these addresses.
+    pub(super) fn elsewhere(&self, url: String, admin_url: String, settings: &[(&str, &str)]) -> Self {
+        Self {
+            url,
+            admin_url,
+            database: Arc::clone(&self.database),
+            clock: Clock::default(),
+            http: client(),
+            settings: self.changed(settings),
+            broker: None,
+            stop: CancellationToken::new(),
+            running: None,
+        }
+    }
+
+    fn changed(&self, changes: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut settings = self.settings.clone();
+        settings.retain(|(key, _)| changes.iter().all(|(other, _)| other != key));
+        settings.extend(changes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        settings
+    }
+
     async fn on(database: Arc<Database>, clock: Clock, settings: Vec<(String, String)>) -> Self {
         let parsed = Settings::load(None, environment(&database.url, &settings)).unwrap();
         let seams = Seams { clock: Arc::new(clock.clone()), entropy: Arc::new(SystemEntropy), metrics: None };
         let application = Application::build(&parsed, seams).await.unwrap();
         let url = format!("http://{}", application.public_addr());
         let admin_url = format!("http://{}", application.admin_addr());
+        let broker = Some(application.broker().clone());
         let stop = CancellationToken::new();
         let running = Some(tokio::spawn(application.run(stop.clone())));
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(super::PATIENCE)
-            .build()
-            .unwrap();
-        Self { url, admin_url, database, clock, http, settings, stop, running }
+        Self { url, admin_url, database, clock, http: client(), settings, broker, stop, running }
+    }
+
+    /// The broker of a service in this process.
+    pub(crate) fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("a service in this process")
     }
 
     /// Stops as SIGTERM does.
@@ -139,10 +169,25 @@ impl Service {
         Reply::of(with_json(request, body)).await
     }
 
+    /// `server.public_url` of this service.
+    pub(crate) fn public_url(&self) -> &str {
+        let set = self.settings.iter().find(|(key, _)| key == "SERVER__PUBLIC_URL");
+        set.map_or(PUBLIC, |(_, value)| value)
+    }
+
     /// The environment of a `cloudlink` process on the same database.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         environment(&self.database.url, &self.settings)
     }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(super::PATIENCE)
+        .build()
+        .unwrap()
 }
 
 /// Adds a JSON body, where there is one.

@@ -1,0 +1,89 @@
+//! The way from a service to its database, which a test can cut and mend.
+
+use std::sync::{Arc, Mutex};
+
+use sqlx::ConnectOptions as _;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream, UnixStream},
+    task::{AbortHandle, JoinSet},
+};
+use url::Url;
+
+use super::Service;
+
+/// A forwarder on loopback.
+pub(crate) struct DatabaseLink {
+    /// For `database.url`.
+    pub(crate) url: String,
+    port: u16,
+    upstream: Upstream,
+    forwarding: Arc<Mutex<Option<AbortHandle>>>,
+}
+
+#[derive(Clone)]
+enum Upstream {
+    Socket(std::path::PathBuf),
+    Address(String, u16),
+}
+
+impl DatabaseLink {
+    /// To the database of `service`; whole.
+    pub(crate) async fn to(service: &Service) -> Self {
+        let options = service.database.pool.connect_options();
+        let upstream = match options.get_socket() {
+            Some(folder) => Upstream::Socket(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
+            None => Upstream::Address(options.get_host().to_owned(), options.get_port()),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let database = options.get_database().unwrap();
+        let mut url = Url::parse(&format!("postgres://127.0.0.1:{port}/{database}")).unwrap();
+        url.set_username(options.get_username()).unwrap();
+        let own = options.to_url_lossy();
+        url.set_password(own.password()).unwrap();
+        let link = Self { url: url.into(), port, upstream, forwarding: Arc::default() };
+        link.forward(listener);
+        link
+    }
+
+    /// Ends every connection and takes no new one.
+    pub(crate) fn cut(&self) {
+        self.forwarding.lock().unwrap().take().expect("it is whole").abort();
+    }
+
+    /// Whole again.
+    pub(crate) fn mend(&self) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], self.port).into()).unwrap();
+        self.forward(socket.listen(64).unwrap());
+    }
+
+    fn forward(&self, listener: TcpListener) {
+        let upstream = self.upstream.clone();
+        let forwarding = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(join(stream, upstream.clone()));
+            }
+        });
+        *self.forwarding.lock().unwrap() = Some(forwarding.abort_handle());
+    }
+}
+
+async fn join(mut stream: TcpStream, upstream: Upstream) {
+    // Either side may end at any time, which is what the tests want.
+    match upstream {
+        Upstream::Socket(path) => {
+            if let Ok(mut other) = UnixStream::connect(path).await {
+                let _ = copy_bidirectional(&mut stream, &mut other).await;
+            }
+        }
+        Upstream::Address(host, port) => {
+            if let Ok(mut other) = TcpStream::connect((host, port)).await {
+                let _ = copy_bidirectional(&mut stream, &mut other).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The real binary: started on a service's database, listened to, ended politely or not at all.
+
+use std::process::{ExitStatus, Output, Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::{Service, within};
+
+/// A `cloudlink serve` of its own.
+pub(crate) struct Process {
+    /// What drives it: the same calls as for a service in this process.
+    pub(crate) service: Service,
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+    reading: JoinHandle<()>,
+}
+
+impl Process {
+    /// Starts one on the database of `service`, with its settings and these changes, and waits until it serves.
+    pub(crate) async fn start(service: &Service, settings: &[(&str, &str)]) -> Self {
+        let wanted = service.elsewhere(String::new(), String::new(), settings);
+        let mut child = command("serve", &wanted.environment()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, lines) = watch::channel(Vec::new());
+        let reading = tokio::spawn(async move {
+            while let Ok(Some(line)) = output.next_line().await {
+                sender.send_modify(|lines: &mut Vec<String>| lines.push(line));
+            }
+        });
+        let mut heard = lines.clone();
+        let started = within("the start of the binary", async {
+            heard
+                .wait_for(|lines| lines.iter().any(|line| addresses(line).is_some()))
+                .await
+                .map(|lines| lines.iter().find_map(|line| addresses(line)).unwrap())
+        })
+        .await;
+        let Ok((public, admin)) = started else { panic!("it did not start: {:?}", lines.borrow()) };
+        let service = service.elsewhere(public, admin, settings);
+        Self { service, child, lines, reading }
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.child.id().expect("it runs")).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits for its end: how it ended, and all that it logged.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
+        let status = within("the end of the binary", self.child.wait()).await.unwrap();
+        within("the end of its log", self.reading).await.unwrap();
+        let log = self.lines.borrow().join("\n");
+        (status, log)
+    }
+
+    /// Waits for a line that holds this.
+    pub(crate) async fn logs(&self, part: &str) {
+        let mut lines = self.lines.clone();
+        within(part, lines.wait_for(|lines| lines.iter().any(|line| line.contains(part)))).await.unwrap();
+    }
+}
+
+/// Runs a command of the binary to its end, with these variables.
+pub(crate) async fn run_to_end(command_name: &str, environment: &[(String, String)]) -> Output {
+    within("the end of the binary", command(command_name, environment).output()).await.unwrap()
+}
+
+fn command(name: &str, environment: &[(String, String)]) -> Command {
+    // Another binary than the one just built, where somebody wants to know how that one does.
+    let binary = std::env::var_os("CLOUDLINK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_cloudlink").into());
+    let mut command = Command::new(binary);
+    command
+        .arg(name)
+        .env_clear()
+        .envs(environment.iter().map(|(key, value)| (key, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    for kept in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(kept) {
+            command.env(kept, value);
+        }
+    }
+    command
+}
+
+/// The two addresses in the line that says that it serves, in either format of the log.
+fn addresses(line: &str) -> Option<(String, String)> {
+    if !line.contains("serving") {
+        return None;
+    }
+    let after = |name: &str| {
+        let rest = line.split(name).nth(1)?.trim_start_matches(['"', ':', '=']);
+        let end = rest.find(['"', ' ', ',']).unwrap_or(rest.len());
+        Some(format!("http://{}", &rest[..end]))
+    };
+    Some((after("public")?, after("admin")?))
+}
