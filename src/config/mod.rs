@@ -15,8 +15,8 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 pub use settings::{
-    Admin, Bus, BusKind, Consent, Database, Egress, Enrolment, EnrolmentPolicy, Flow, Log, LogFormat, Login,
-    Refresh, Relay, Server, Settings, Vault,
+    Admin, Audit, Bus, BusKind, Consent, Database, Egress, Enrolment, Flow, Log, LogFormat, Login, Refresh,
+    Relay, Server, Settings, Vault,
 };
 
 /// The commented defaults, embedded: the documentation is the default.

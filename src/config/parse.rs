@@ -8,13 +8,14 @@ use super::{
     SettingsError,
     layers::{Layers, invalid},
     settings::{
-        Admin, Bus, BusKind, Consent, Database, Egress, Enrolment, EnrolmentPolicy, Flow, Log, LogFormat,
-        Login, Refresh, Relay, Server, Settings, Vault,
+        Admin, Audit, Bus, BusKind, Consent, Database, Egress, Enrolment, Flow, Log, LogFormat, Login,
+        Refresh, Relay, Server, Settings, Vault,
     },
 };
 use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
+    enrolment::EnrolmentPolicy,
     public_url::{PublicUrl, PublicUrlError},
     secret::{Password, SecretValue},
 };
@@ -91,6 +92,7 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             filter: layers.text("log.filter")?.map_or_else(|| "info".to_owned(), |text| text.to_string()),
         },
         login: Login { token: seconds(layers, "login.token_seconds", 60..=86_400)? },
+        audit: Audit { retention: days(layers, "audit.retention_days", 1..=3650)? },
     };
     if let Some(key) = layers.rest().next() {
         return Err(invalid(key, "stands in the embedded default but means nothing"));
@@ -146,6 +148,10 @@ fn count<T: TryFrom<u64>>(
 
 fn seconds(layers: &mut Layers, key: &str, range: RangeInclusive<u64>) -> Result<Duration, SettingsError> {
     count(layers, key, range).map(Duration::from_secs)
+}
+
+fn days(layers: &mut Layers, key: &str, range: RangeInclusive<u64>) -> Result<Duration, SettingsError> {
+    count(layers, key, range).map(|days: u32| Duration::from_hours(24) * days)
 }
 
 fn chosen<T: Copy>(layers: &mut Layers, key: &str, words: &[(&str, T)]) -> Result<T, SettingsError> {

@@ -8,6 +8,7 @@ use super::SettingsError;
 use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
+    enrolment::EnrolmentPolicy,
     public_url::PublicUrl,
     secret::{Password, SecretValue},
 };
@@ -51,6 +52,8 @@ settings! {
         log: Log,
         /// Access tokens of cloudlink's own.
         login: Login,
+        /// The record of who did what.
+        audit: Audit,
     }
     /// `[server]`
     Server {
@@ -149,6 +152,11 @@ settings! {
         /// `login.token_seconds`
         token: Duration,
     }
+    /// `[audit]`
+    Audit {
+        /// `audit.retention_days`
+        retention: Duration,
+    }
 }
 
 /// `bus.kind`
@@ -161,15 +169,6 @@ pub enum BusKind {
         /// `bus.url`
         url: SecretValue,
     },
-}
-
-/// `enrolment.open`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnrolmentPolicy {
-    /// The owner, or whoever has a one-time code.
-    ByCode,
-    /// Anyone.
-    Open,
 }
 
 /// `log.format`

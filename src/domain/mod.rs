@@ -4,10 +4,13 @@
 //! sends is parsed here once, into types that cannot hold a wrong value; the layers above pass those.
 
 pub mod address;
+pub mod audit;
 pub mod binding;
 pub mod callback;
 pub mod clock;
+pub mod enrolment;
 pub mod flow;
+pub mod guessing;
 pub mod ids;
 pub mod json;
 pub mod label;

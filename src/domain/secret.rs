@@ -78,6 +78,8 @@ secrets! {
     SecretValue;
     /// A password of the owner or of a device.
     Password;
+    /// What lets one device be enrolled, once.
+    EnrolmentCode;
     /// A signed access token of cloudlink's own.
     BearerToken;
 }

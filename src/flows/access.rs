@@ -1,4 +1,4 @@
-//! Who may call: the owner by password, a device by a token that a trusted key obtained.
+//! Who may call: the owner by password, a device by a token that a trusted key or its password obtained.
 //!
 //! A token is checked without the database: keys and revocations are kept in memory and read anew every two
 //! seconds ([`Broker::refresh_access`]), so a removed key is honoured within five seconds on every replica,
@@ -15,11 +15,11 @@ use super::{Broker, BrokerSettings};
 use crate::{
     domain::{
         clock::{Entropy, draw},
-        ids::{DeviceId, KeyHash, SlotName},
+        ids::SlotName,
         secret::{BearerToken, Password},
         topic::Topics,
     },
-    store::{JtiUse, Revocation, StoreError},
+    store::{JtiUse, Revocation, Revoked, StoreError},
     vault::{
         access_token::{AccessClaims, Credential, Signer, Subject, TokenError, Verifier},
         assertion::{Assertion, AssertionError, peek_device, verify_assertion},
@@ -91,6 +91,20 @@ pub struct Issued {
     pub scope: String,
 }
 
+/// What a token is issued for.
+pub(super) struct Grant {
+    /// Who it speaks for.
+    pub(super) subject: Subject,
+    /// In words.
+    pub(super) scope: String,
+    /// In topics.
+    pub(super) topics: Topics,
+    /// What earned it.
+    pub(super) obtained_with: Credential,
+    /// The number of the device's newest revocation.
+    pub(super) issued_after: i64,
+}
+
 impl AccessControl {
     pub(super) fn new(settings: Arc<BrokerSettings>) -> Self {
         Self { settings, known: Arc::default(), changes: watch::Sender::new(0) }
@@ -108,11 +122,12 @@ impl AccessControl {
         let Subject::Device(device) = claims.subject else { return false };
         let concerns = |revocation: &Revocation| {
             revocation.device == device
-                && claims.issued_at <= revocation.revoked_at
-                && match (&revocation.key_hash, &claims.obtained_with) {
-                    (None, _) => true,
-                    (Some(revoked), Credential::TrustedKey(key)) => revoked == key,
-                    (Some(_), Credential::Password | Credential::Login(_)) => false,
+                && claims.issued_after < revocation.number
+                && match (&revocation.revoked, &claims.obtained_with) {
+                    (Revoked::Everything, _) | (Revoked::ByPassword, Credential::Password) => true,
+                    (Revoked::ByKey(revoked), Credential::TrustedKey(key)) => revoked == key,
+                    (Revoked::ByKey(_), Credential::Password | Credential::Login(_))
+                    | (Revoked::ByPassword, Credential::TrustedKey(_) | Credential::Login(_)) => false,
                 }
         };
         self.read(|known| known.revocations.iter().any(concerns))
@@ -219,39 +234,42 @@ impl Broker {
         let token_endpoint = self.settings.public_url.join("/api/token");
         let audiences = [token_endpoint.as_str(), self.settings.public_url.origin()];
         let believed = verify_assertion(assertion, &keys, &audiences, now)?;
-        self.spend(&believed, now).await?;
-        self.issue(device, slot, believed.key, now)
+        let issued_after = self.spend(&believed, now).await?;
+        let grant = Grant {
+            subject: Subject::Device(device),
+            scope: slot.map_or_else(|| "device".to_owned(), |slot| format!("slot:{slot}")),
+            topics: Topics::of_device(device, slot),
+            obtained_with: Credential::TrustedKey(believed.key),
+            issued_after,
+        };
+        self.issue(grant, now).ok_or(GrantError::NotReady)
     }
 
-    async fn spend(&self, believed: &Assertion, now: OffsetDateTime) -> Result<(), GrantError> {
+    async fn spend(&self, believed: &Assertion, now: OffsetDateTime) -> Result<i64, GrantError> {
         let hash = lookup_hash("jti", &format!("{} {}", believed.device, believed.id));
         let forget_at = believed.remember_until;
         match self.store.spend_assertion(believed.device, &believed.key, &hash, now, forget_at).await? {
-            JtiUse::Fresh => Ok(()),
+            JtiUse::Fresh { newest_revocation } => Ok(newest_revocation),
             JtiUse::Refused => Err(GrantError::Spent),
         }
     }
 
-    fn issue(
-        &self,
-        device: DeviceId,
-        slot: Option<&SlotName>,
-        key: KeyHash,
-        now: OffsetDateTime,
-    ) -> Result<Issued, GrantError> {
-        let signer = self.access.read(|known| known.signer.clone()).ok_or(GrantError::NotReady)?;
+    /// Signs a token. `None`: the signing keys were not read yet.
+    pub(super) fn issue(&self, grant: Grant, now: OffsetDateTime) -> Option<Issued> {
+        let signer = self.access.read(|known| known.signer.clone())?;
         let life = self.settings.access_token_life;
-        let scope = slot.map_or_else(|| "device".to_owned(), |slot| format!("slot:{slot}"));
+        let scope = grant.scope.clone();
         let claims = AccessClaims {
-            subject: Subject::Device(device),
+            subject: grant.subject,
             issued_at: now,
             expires_at: now + life,
             id: random_uuid(self.entropy()),
-            scope: scope.clone(),
-            topics: Topics::of_device(device, slot),
-            obtained_with: Credential::TrustedKey(key),
+            scope: grant.scope,
+            topics: grant.topics,
+            obtained_with: grant.obtained_with,
+            issued_after: grant.issued_after,
         };
-        Ok(Issued { token: signer.mint(&claims), life, scope })
+        Some(Issued { token: signer.mint(&claims), life, scope })
     }
 }
 

@@ -129,9 +129,10 @@ impl Broker {
         &self,
         handle: &ConnectHandle,
         browser: &BrowserCookie,
+        network: ClientNetwork,
     ) -> Result<Decided, StoreError> {
         let Some(flow) = self.ring.flow_of(handle) else { return Ok(Decided::Unknown) };
-        Ok(match self.store.cancel_flow(flow, browser, self.now()).await? {
+        Ok(match self.store.cancel_flow(flow, browser, network, self.now()).await? {
             Continued::Yes => {
                 metrics::counter!(metric::FLOWS, "end" => "cancelled").increment(1);
                 tracing::info!(%flow, "flow cancelled");

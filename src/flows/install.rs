@@ -6,12 +6,13 @@ use super::Broker;
 use crate::{
     domain::{
         address::EgressPolicy,
+        audit::Origin,
         ids::{PluginId, SlotAddress},
         plugin::{self, Document, EndpointTemplate, FieldError, OauthConfiguration},
         secret::{ClientSecret, RefreshHandle},
         slot::{SlotCredentials, SlotState},
     },
-    store::{NewSlot, PutSlot, StoreError, TokensAfterChange},
+    store::{NewSlot, PutSlot, Reconfiguration, StoreError, TokensAfterChange},
 };
 
 /// Attempts at a change before it is given up: each failed one means that somebody else changed the slot.
@@ -53,13 +54,14 @@ impl Broker {
         address: &SlotAddress,
         plugin: &PluginId,
         variables: BTreeMap<String, String>,
+        by: &Origin,
     ) -> Result<Installed, InstallError> {
         let row = self.store.find_plugin(plugin).await?.ok_or(InstallError::UnknownPlugin)?;
         for _ in 0..ATTEMPTS {
             let present = self.store.find_state(address).await?;
             let put = match &present {
-                None => self.create(address, plugin, &row.configuration, &variables).await?,
-                Some(state) => self.copy_anew(state, plugin, &row.configuration, &variables).await?,
+                None => self.create(address, plugin, &row.configuration, &variables, by).await?,
+                Some(state) => self.copy_anew(state, plugin, &row.configuration, &variables, by).await?,
             };
             match (put, &present) {
                 (PutSlot::Done, None) => return Ok(Installed::Created),
@@ -77,11 +79,12 @@ impl Broker {
         plugin: &PluginId,
         copy: &Document,
         variables: &BTreeMap<String, String>,
+        by: &Origin,
     ) -> Result<PutSlot, InstallError> {
         self.parse_effective(copy, variables).map_err(InstallError::Invalid)?;
         let credentials = self.draw_credentials();
         let new = NewSlot { address, plugin, copy, variables, credentials: &credentials };
-        let put = self.store.create_slot(&new, self.now()).await?;
+        let put = self.store.create_slot(&new, by, self.now()).await?;
         if put == PutSlot::Done {
             self.bus.knock(address);
         }
@@ -94,6 +97,7 @@ impl Broker {
         plugin: &PluginId,
         copy: &Document,
         variables: &BTreeMap<String, String>,
+        by: &Origin,
     ) -> Result<PutSlot, InstallError> {
         let overrides = &state.configuration.overrides;
         let newer =
@@ -107,7 +111,9 @@ impl Broker {
         let tokens = token_fate(state, plugin, &newer, variables, self.settings.egress);
         let credentials = self.draw_credentials();
         let new = NewSlot { address: &state.address, plugin, copy, variables, credentials: &credentials };
-        let put = self.store.reconfigure_slot(&new, overrides, state.version, tokens, self.now()).await?;
+        let why = Reconfiguration::Installed(by);
+        let put =
+            self.store.reconfigure_slot(&new, overrides, state.version, tokens, why, self.now()).await?;
         if put == PutSlot::Done {
             self.bus.knock(&state.address);
         }
@@ -115,8 +121,8 @@ impl Broker {
     }
 
     /// Removes a slot with its tokens. Whether there was one.
-    pub async fn remove_slot(&self, address: &SlotAddress) -> Result<bool, StoreError> {
-        let removed = self.store.delete_slot(address).await?;
+    pub async fn remove_slot(&self, address: &SlotAddress, by: &Origin) -> Result<bool, StoreError> {
+        let removed = self.store.delete_slot(address, by, self.now()).await?;
         self.bus.knock(address);
         Ok(removed)
     }

@@ -11,9 +11,11 @@ mod consent;
 mod enrol;
 mod exchange;
 mod install;
+mod login;
 mod overrides;
 mod plugins;
 mod redirect;
+mod rotation;
 mod sweep;
 mod tokens;
 
@@ -28,11 +30,13 @@ pub use self::{
     confirm::ConfirmError,
     connect::{ConnectError, Connection},
     consent::{Consent, ConsentPage, Decided},
-    enrol::{AddKeyError, EnrolError},
+    enrol::{AddKeyError, Admission, ENROLMENT_CODE_LIFE, EnrolError},
     install::{InstallError, Installed},
+    login::{Entitlement, LoginError, PasswordChangeError, PasswordError},
     overrides::OverrideError,
     plugins::{PluginView, PutPluginError},
     redirect::{CallbackPath, Redirected, Refusal},
+    rotation::Retire,
     sweep::{keep_access_fresh, sweep},
     tokens::TokenUnavailable,
 };
@@ -42,6 +46,7 @@ use crate::{
         address::EgressPolicy,
         binding::ConsentBinding,
         clock::{Clock, Entropy},
+        enrolment::EnrolmentPolicy,
         metric::HostLabels,
         public_url::PublicUrl,
         secret::Password,
@@ -87,6 +92,10 @@ pub struct BrokerSettings {
     pub pkce_policy: PkcePolicy,
     /// The owner's login; without one the owner can't call.
     pub owner: Option<Owner>,
+    /// Whether anyone may enrol a device.
+    pub enrolment: EnrolmentPolicy,
+    /// How long the audit record is kept.
+    pub audit_retention: Duration,
     /// Life of an access token.
     pub access_token_life: Duration,
 }

@@ -8,7 +8,7 @@ use crate::{
         plugin::{Document, FieldError, ROUTING_MEMBERS},
         slot::{SlotConfiguration, SlotState},
     },
-    store::{NewSlot, PutSlot, StoreError},
+    store::{NewSlot, PutSlot, Reconfiguration, StoreError},
 };
 
 /// Attempts at a change before it is given up: each failed one means that somebody else changed the slot.
@@ -63,10 +63,9 @@ impl Broker {
                 variables: &changed.variables,
                 credentials: &credentials,
             };
-            let put = self
-                .store
-                .reconfigure_slot(&new, &changed.overrides, state.version, fate, self.now())
-                .await?;
+            let (overrides, why) = (&changed.overrides, Reconfiguration::Overridden);
+            let put =
+                self.store.reconfigure_slot(&new, overrides, state.version, fate, why, self.now()).await?;
             if put == PutSlot::Done {
                 self.bus.knock(address);
                 return Ok(effective.redacted());

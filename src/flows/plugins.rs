@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Broker;
 use crate::{
     domain::{
+        audit::Origin,
         ids::PluginId,
         json::Object,
         plugin::{self, Document, FieldError, RedirectUriKind, Warning},
@@ -45,6 +46,7 @@ impl Broker {
         &self,
         id: &PluginId,
         members: Object,
+        by: &Origin,
     ) -> Result<(PutPlugin, PluginView), PutPluginError> {
         let stored = self.store.find_plugin(id).await?;
         let document = Document::new(members)
@@ -53,7 +55,7 @@ impl Broker {
         let parsed = plugin::parse(&document, self.settings.egress).map_err(PutPluginError::Invalid)?;
         let claim = parsed.configuration.claim(&BTreeMap::new());
         let redirect_uri = parsed.configuration.redirect_uri;
-        let put = self.store.put_plugin(id, &document, &claim, redirect_uri, self.now()).await?;
+        let put = self.store.put_plugin(id, &document, &claim, redirect_uri, by, self.now()).await?;
         let quarantined = self.store.find_plugin(id).await?.is_some_and(|row| row.quarantined);
         let view = view(&self.settings.public_url, id, &document, parsed.warnings, quarantined);
         Ok((put, view))

@@ -13,8 +13,11 @@ use crate::{domain::metric, store::StoreError};
 
 const ACCESS_PERIOD: Period = Period::from_secs(2);
 const FLOW_PERIOD: Period = Period::from_secs(5);
+const MEMORY_PERIOD: Period = Period::from_mins(1);
 /// How long an ended flow can still be asked about.
 const REMEMBER_FLOWS: Duration = Duration::days(1);
+/// How long a network counts as one from which somebody logged in.
+const REMEMBER_NETWORKS: Duration = Duration::days(90);
 
 /// Reads keys and revocations anew until `stop` is cancelled; by itself, so that nothing else delays the end of a
 /// token that lost its trust.
@@ -27,9 +30,13 @@ pub async fn keep_access_fresh(broker: Broker, stop: CancellationToken) {
 
 /// Sweeps until `stop` is cancelled.
 pub async fn sweep(broker: Broker, stop: CancellationToken) {
-    let mut ticks = every(FLOW_PERIOD);
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        report("flows", broker.sweep_flows().await);
+    let (mut flows, mut memory) = (every(FLOW_PERIOD), every(MEMORY_PERIOD));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = flows.tick() => report("flows", broker.sweep_flows().await),
+            _ = memory.tick() => report("memory", broker.forget_what_is_over().await),
+        }
     }
 }
 
@@ -58,5 +65,14 @@ impl Broker {
         self.store.forget_flows(now - REMEMBER_FLOWS).await?;
         self.store.forget_spent(now).await?;
         Ok(())
+    }
+
+    /// Forgets codes, counts, keys and entries of the audit record whose time is over.
+    pub async fn forget_what_is_over(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        self.store.forget_enrolment_codes(now).await?;
+        self.store.forget_logins(now - REMEMBER_NETWORKS, now).await?;
+        self.store.forget_signing_keys(now).await?;
+        self.store.forget_audit(now - self.settings.audit_retention).await
     }
 }

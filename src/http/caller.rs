@@ -3,17 +3,17 @@
 //! What belongs to somebody else, or lies outside a token's topics, is a 404, exactly like what does not exist;
 //! the right subject with the wrong kind of credential is a 403.
 
-use std::future::{Ready, ready};
-
 use actix_web::{FromRequest, HttpRequest, dev::Payload, web};
+use futures_util::future::LocalBoxFuture;
 
 use super::{
     error::Problem,
-    extract::{Authorization, ClientAddress},
+    extract::{Authorization, BasicCredentials, ClientAddress},
     throttle::Throttles,
 };
 use crate::{
     domain::{
+        audit::{Actor, Origin},
         ids::{DeviceId, SlotAddress, SlotName},
         topic::Channel,
     },
@@ -31,6 +31,15 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// Who calls from where, for the audit record.
+    pub fn origin(&self, client: ClientAddress) -> Origin {
+        let actor = match self {
+            Self::Owner => Actor::Owner,
+            Self::Device(device, _) => Actor::Device(*device),
+        };
+        Origin::of(actor, client.0)
+    }
+
     /// The owner alone.
     pub fn owner(&self) -> Result<(), Problem> {
         match self {
@@ -103,16 +112,31 @@ fn is_narrowed(claims: &AccessClaims) -> bool {
     !claims.topics.subs.is_empty() && !claims.topics.subs.iter().any(|filter| filter.0.contains('+'))
 }
 
+/// A caller, for calls that some may make without being anybody. A credential that is no good is still a 401.
+#[derive(Debug)]
+pub struct MaybeCaller(pub Option<Caller>);
+
 impl FromRequest for Caller {
     type Error = Problem;
-    type Future = Ready<Result<Self, Problem>>;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        ready(authenticate(request, payload))
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { authenticate(&request).await?.ok_or_else(Problem::unauthorized) })
     }
 }
 
-fn authenticate(request: &HttpRequest, payload: &mut Payload) -> Result<Caller, Problem> {
+impl FromRequest for MaybeCaller {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move { authenticate(&request).await.map(Self) })
+    }
+}
+
+async fn authenticate(request: &HttpRequest) -> Result<Option<Caller>, Problem> {
     let Some(broker) = request.app_data::<web::Data<Broker>>() else { return Err(Problem::not_found()) };
     match Authorization::of(request.headers()) {
         Authorization::Bearer(token) => {
@@ -120,24 +144,30 @@ fn authenticate(request: &HttpRequest, payload: &mut Payload) -> Result<Caller, 
                 AccessError::NotReady => Problem::unavailable("not_ready", 1),
                 AccessError::Token(_) | AccessError::Revoked => Problem::unauthorized(),
             })?;
-            Ok(match claims.subject {
+            Ok(Some(match claims.subject {
                 Subject::Owner => Caller::Owner,
                 Subject::Device(device) => Caller::Device(device, Box::new(claims)),
-            })
+            }))
         }
-        Authorization::Basic(credentials) => {
-            let client = ClientAddress::from_request(request, payload).into_inner()?;
-            let Some(throttles) = request.app_data::<web::Data<Throttles>>() else {
-                return Err(Problem::unauthorized());
-            };
-            let taken = throttles.logins.take(client.0, broker.now());
-            taken.map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
-            if !broker.access.is_owner(&credentials.user, &credentials.password) {
-                return Err(Problem::unauthorized());
-            }
-            throttles.logins.give_back(client.0);
-            Ok(Caller::Owner)
-        }
-        Authorization::Missing | Authorization::Unreadable => Err(Problem::unauthorized()),
+        Authorization::Basic(credentials) => owner(request, broker, &credentials).await.map(Some),
+        Authorization::Unreadable => Err(Problem::unauthorized()),
+        Authorization::Missing => Ok(None),
     }
+}
+
+async fn owner(
+    request: &HttpRequest,
+    broker: &Broker,
+    credentials: &BasicCredentials,
+) -> Result<Caller, Problem> {
+    let client = ClientAddress::extract(request).await?;
+    let throttles = request.app_data::<web::Data<Throttles>>().ok_or_else(Problem::unauthorized)?;
+    let taken = throttles.logins.take(client.0, broker.now());
+    taken.map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
+    if broker.access.is_owner(&credentials.user, &credentials.password) {
+        throttles.logins.give_back(client.0);
+        return Ok(Caller::Owner);
+    }
+    broker.record_wrong_owner(client.0).await?;
+    Err(Problem::unauthorized())
 }

@@ -70,7 +70,7 @@ async fn decide(
     };
     let decided = match form.get("decision") {
         Some("continue") => broker.continue_to_provider(&handle, cookie, client.0).await?,
-        Some("cancel") => broker.cancel(&handle, cookie).await?,
+        Some("cancel") => broker.cancel(&handle, cookie, client.0).await?,
         Some(_) | None => return Ok(outcomes::page(Outcome::BadRequest)),
     };
     Ok(match decided {

@@ -7,20 +7,23 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{
     caller::Caller,
+    enrolment,
     error::Problem,
-    extract::{DevicePath, KeyPath, StrictJson},
+    extract::{ClientAddress, DevicePath, KeyPath, StrictJson},
 };
 use crate::{
-    domain::{label::Label, plugin::FieldError, secret::Password},
-    flows::{AddKeyError, Broker, EnrolError},
+    domain::{label::Label, plugin::FieldError},
+    flows::{AddKeyError, Broker},
     store::{DeviceRow, RemoveKey},
-    vault::{password::HashingError, trusted::TrustedKey},
+    vault::trusted::TrustedKey,
 };
 
 /// The routes.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/api/devices").route(web::post().to(enrol)).route(web::get().to(list)))
+        .service(
+            web::resource("/api/devices").route(web::post().to(enrolment::enrol)).route(web::get().to(list)),
+        )
         .service(
             web::resource("/api/devices/{device}")
                 .route(web::get().to(show))
@@ -38,12 +41,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 }
 
 #[derive(Deserialize)]
-struct Enrolment {
-    name: String,
-    password: String,
-}
-
-#[derive(Deserialize)]
 struct Renaming {
     name: String,
 }
@@ -52,17 +49,6 @@ struct Renaming {
 struct NewKey {
     label: String,
     public_key: Value,
-}
-
-async fn enrol(
-    broker: web::Data<Broker>,
-    caller: Caller,
-    body: StrictJson<Enrolment>,
-) -> Result<HttpResponse, Problem> {
-    caller.owner()?;
-    let name = label("/name", &body.0.name)?;
-    let device = broker.enrol_device(&name, Password::new(body.0.password)).await?;
-    Ok(HttpResponse::Created().json(json!({ "device": device, "name": name })))
 }
 
 async fn list(broker: web::Data<Broker>, caller: Caller) -> Result<HttpResponse, Problem> {
@@ -95,9 +81,10 @@ async fn remove(
     broker: web::Data<Broker>,
     caller: Caller,
     path: DevicePath,
+    client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    if broker.remove_device(path.device).await? {
+    if broker.remove_device(path.device, &caller.origin(client)).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())
@@ -108,12 +95,13 @@ async fn add_trust(
     broker: web::Data<Broker>,
     caller: Caller,
     path: DevicePath,
+    client: ClientAddress,
     body: StrictJson<NewKey>,
 ) -> Result<HttpResponse, Problem> {
     caller.owner_or_device(path.device)?;
     let label = label("/label", &body.0.label)?;
     let key = TrustedKey::parse(&body.0.public_key).map_err(|refused| misfit("/public_key", &refused))?;
-    let key_hash = broker.add_trust(path.device, &label, &key).await?;
+    let key_hash = broker.add_trust(path.device, &label, &key, &caller.origin(client)).await?;
     Ok(HttpResponse::Created().json(json!({ "label": label, "key_hash": key_hash })))
 }
 
@@ -145,9 +133,10 @@ async fn remove_trust(
     broker: web::Data<Broker>,
     caller: Caller,
     path: KeyPath,
+    client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner_or_device(path.device)?;
-    match broker.remove_trust(path.device, &path.key_hash).await? {
+    match broker.remove_trust(path.device, &path.key_hash, &caller.origin(client)).await? {
         RemoveKey::Removed => Ok(HttpResponse::NoContent().finish()),
         RemoveKey::UnknownKey => Err(Problem::not_found()),
     }
@@ -167,17 +156,6 @@ fn label(field: &str, text: &str) -> Result<Label, Problem> {
 
 fn misfit(field: &str, error: &impl ToString) -> Problem {
     Problem::invalid(vec![FieldError { field: field.to_owned(), detail: error.to_string() }])
-}
-
-impl From<EnrolError> for Problem {
-    fn from(error: EnrolError) -> Self {
-        match error {
-            EnrolError::Password(refused) => misfit("/password", &refused),
-            EnrolError::Hash(HashingError::Busy) => Self::unavailable("busy", 5),
-            EnrolError::Hash(cause) => Self::internal(&cause),
-            EnrolError::Store(cause) => cause.into(),
-        }
-    }
 }
 
 impl From<AddKeyError> for Problem {

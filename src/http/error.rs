@@ -78,6 +78,24 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "This credential may not do that; use the other kind.")
     }
 
+    /// 401 for a wrong name, device or password: which of them is not told (I04).
+    pub fn wrong_login() -> Self {
+        let detail = "The name or the password is wrong.";
+        Self::new(StatusCode::UNAUTHORIZED, "wrong_login", detail)
+            .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403: the old password, which a change needs, is wrong.
+    pub fn wrong_password() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "wrong_password", "The old password is wrong; nothing was changed.")
+    }
+
+    /// 403: no device is enrolled with this code, or without one.
+    pub fn enrolment_refused() -> Self {
+        let detail = "This code is wrong, was used or has expired; ask the owner for a new one.";
+        Self::new(StatusCode::FORBIDDEN, "enrolment_refused", detail)
+    }
+
     /// 404: does not exist, or belongs to somebody else.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is nothing here, or nothing of yours.")

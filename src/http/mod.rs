@@ -4,17 +4,20 @@
 //! way in which a request's parts become values, [`error`] every way in which a call can be refused. Who may
 //! call what stands in [`caller`]; what a browser sees in [`pages`].
 
+mod audit;
 pub mod browser;
 pub mod caller;
 mod connect;
 pub mod connection;
 mod devices;
+mod enrolment;
 pub mod error;
 pub mod extract;
 mod flows;
 pub mod frame;
 pub mod hardening;
 pub mod health;
+mod login;
 pub mod oauth_error;
 mod outcomes;
 pub mod pages;
@@ -35,10 +38,13 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     static_files::routes(config);
     plugins::routes(config);
+    login::routes(config);
+    enrolment::routes(config);
     devices::routes(config);
     slots::routes(config);
     flows::routes(config);
     token::routes(config);
+    audit::routes(config);
     relay::routes(config);
     connect::routes(config);
     redirect::routes(config);

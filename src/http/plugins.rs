@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     caller::Caller,
     error::Problem,
-    extract::{JsonBody, NewPlugin, PluginPath},
+    extract::{ClientAddress, JsonBody, NewPlugin, PluginPath},
 };
 use crate::{
     flows::{Broker, PluginView, PutPluginError},
@@ -33,6 +33,7 @@ async fn put(
     broker: web::Data<Broker>,
     caller: Caller,
     plugin: NewPlugin,
+    client: ClientAddress,
     body: JsonBody,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
@@ -41,7 +42,7 @@ async fn put(
     for ours in ADDED_TO_ANSWERS {
         members.shift_remove(ours);
     }
-    let (put, view) = broker.put_plugin(&plugin.0, members).await?;
+    let (put, view) = broker.put_plugin(&plugin.0, members, &caller.origin(client)).await?;
     let mut response = match put {
         PutPlugin::Created => HttpResponse::Created(),
         PutPlugin::Replaced => HttpResponse::Ok(),
@@ -65,9 +66,10 @@ async fn remove(
     broker: web::Data<Broker>,
     caller: Caller,
     path: PluginPath,
+    client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    if broker.store.delete_plugin(&path.plugin).await? {
+    if broker.store.delete_plugin(&path.plugin, &caller.origin(client), broker.now()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())
@@ -78,9 +80,10 @@ async fn approve(
     broker: web::Data<Broker>,
     caller: Caller,
     path: PluginPath,
+    client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    if broker.store.approve_plugin(&path.plugin, broker.now()).await? {
+    if broker.store.approve_plugin(&path.plugin, &caller.origin(client), broker.now()).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{
     caller::Caller,
     error::Problem,
-    extract::{DevicePath, JsonBody, NewSlot, QueryPairs, SlotPath, StrictJson},
+    extract::{ClientAddress, DevicePath, JsonBody, NewSlot, QueryPairs, SlotPath, StrictJson},
 };
 use crate::{
     domain::{
@@ -51,6 +51,7 @@ async fn install(
     broker: web::Data<Broker>,
     caller: Caller,
     path: NewSlot,
+    client: ClientAddress,
     body: StrictJson<Installation>,
 ) -> Result<HttpResponse, Problem> {
     let address = path.0;
@@ -59,7 +60,7 @@ async fn install(
         return Err(Problem::not_found());
     }
     let plugin: PluginId = body.0.plugin.parse().map_err(|_| unknown_plugin())?;
-    let installed = broker.install(&address, &plugin, body.0.variables).await?;
+    let installed = broker.install(&address, &plugin, body.0.variables, &caller.origin(client)).await?;
     let slot = broker.store.find_slot(&address).await?.ok_or_else(Problem::not_found)?;
     let mut response = match installed {
         Installed::Created => HttpResponse::Created(),
@@ -99,10 +100,15 @@ async fn show(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Resu
     Ok(HttpResponse::Ok().json(rendered(&slot)))
 }
 
-async fn remove(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Result<HttpResponse, Problem> {
+async fn remove(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: SlotPath,
+    client: ClientAddress,
+) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.owner_or_slot(&address)?;
-    if broker.remove_slot(&address).await? {
+    if broker.remove_slot(&address, &caller.origin(client)).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())

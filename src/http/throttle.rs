@@ -20,6 +20,10 @@ const MOST_NETWORKS: usize = 50_000;
 pub struct Throttles {
     /// The owner's password.
     pub logins: Throttle,
+    /// Passwords of devices, whichever.
+    pub device_logins: Throttle,
+    /// Enrolments by who is not the owner.
+    pub enrolments: Throttle,
     /// User codes typed at `/link`.
     pub user_codes: Throttle,
 }
@@ -28,6 +32,8 @@ impl Default for Throttles {
     fn default() -> Self {
         Self {
             logins: Throttle::new(20, Duration::from_mins(1)),
+            device_logins: Throttle::new(20, Duration::from_mins(1)),
+            enrolments: Throttle::new(10, Duration::from_mins(10)),
             user_codes: Throttle::new(10, Duration::from_mins(10)),
         }
     }
@@ -38,8 +44,11 @@ impl Default for Throttles {
 pub struct Throttle {
     guesses: u32,
     window: Duration,
-    seen: Mutex<HashMap<String, (OffsetDateTime, u32)>>,
+    seen: Mutex<Seen>,
 }
+
+/// Since when, and how many, by network.
+type Seen = HashMap<String, (OffsetDateTime, u32)>;
 
 impl Throttle {
     /// `guesses` in `window`.

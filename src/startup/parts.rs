@@ -58,6 +58,8 @@ pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
         flows_per_device: settings.flow.pending_per_device,
         pkce_policy: if settings.flow.require_pkce { PkcePolicy::Required } else { PkcePolicy::Optional },
         owner,
+        enrolment: settings.enrolment.policy,
+        audit_retention: settings.audit.retention.try_into().unwrap_or(time::Duration::days(90)),
         access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
     }
 }

@@ -9,7 +9,10 @@ use crate::domain::ids::{DeviceId, KeyHash};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JtiUse {
     /// First use; the key it was signed with is still trusted.
-    Fresh,
+    Fresh {
+        /// The number of the device's newest revocation: what is issued now outlives it.
+        newest_revocation: i64,
+    },
     /// It was used before, or the key is no longer trusted.
     Refused,
 }
@@ -25,7 +28,7 @@ impl Store {
         now: OffsetDateTime,
         forget_at: OffsetDateTime,
     ) -> Result<JtiUse, StoreError> {
-        let done = sqlx::query!(
+        let newest = sqlx::query_scalar!(
             "-- spend_assertion
             with spent as (
                 insert into assertion_ids (id_hash, forget_at)
@@ -33,16 +36,17 @@ impl Store {
                 on conflict (id_hash) do nothing
                 returning id_hash)
             update trusted_keys set last_used_at = $4
-            from spent where device = $1 and key_hash = $2",
+            from spent where device = $1 and key_hash = $2
+            returning (select coalesce(max(number), 0) from revocations where device = $1) as \"newest!\"",
             device.0,
             key_hash.0,
             jti_hash.as_slice(),
             now,
             forget_at
         )
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        Ok(if done.rows_affected() == 1 { JtiUse::Fresh } else { JtiUse::Refused })
+        Ok(newest.map_or(JtiUse::Refused, |newest_revocation| JtiUse::Fresh { newest_revocation }))
     }
 
     /// Forgets what can no longer be presented: spent assertions and revocations of tokens that have expired.

@@ -2,8 +2,14 @@
 
 use time::OffsetDateTime;
 
-use super::{Store, StoreError};
-use crate::{domain::ids::DeviceId, vault::password::PasswordHash};
+use super::{Store, StoreError, parse_column};
+use crate::{
+    domain::{
+        audit::{Action, Origin},
+        ids::DeviceId,
+    },
+    vault::password::PasswordHash,
+};
 
 /// A device as it is stored, its password apart.
 #[derive(Debug, Clone)]
@@ -16,6 +22,34 @@ pub struct DeviceRow {
     pub created_at: OffsetDateTime,
 }
 
+/// What ends with a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordReach {
+    /// The tokens obtained with a password.
+    Logins,
+    /// Every trusted key and every token.
+    Everything,
+}
+
+/// A password to put in the place of another.
+pub struct NewPasswordHash<'a> {
+    /// What must still be stored.
+    pub old: &'a PasswordHash,
+    /// What to store.
+    pub new: &'a PasswordHash,
+    /// What ends.
+    pub reach: PasswordReach,
+}
+
+/// What became of a change of password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangePassword {
+    /// It is changed.
+    Changed,
+    /// Somebody else changed it meanwhile, or the device is gone.
+    Superseded,
+}
+
 impl Store {
     /// Enrols a device.
     pub async fn put_device(
@@ -23,15 +57,22 @@ impl Store {
         id: DeviceId,
         name: &str,
         password: &PasswordHash,
+        by: &Origin,
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "-- put_device
-            insert into devices (id, name, password_hash, created_at) values ($1, $2, $3, $4)",
+            with audited as (
+                insert into audit (at, actor, address, action, subject)
+                values ($4, $5, $6, $7, 'device:' || $1::uuid))
+            insert into devices (id, name, password_hash, created_at) values ($1::uuid, $2, $3, $4)",
             id.0,
             name,
             password.as_str(),
-            now
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::DeviceEnrolled.as_str()
         )
         .execute(&self.pool)
         .await?;
@@ -68,20 +109,79 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// The hash of a device's password.
+    pub async fn find_password(&self, id: DeviceId) -> Result<Option<PasswordHash>, StoreError> {
+        let hash =
+            sqlx::query_scalar!("-- find_password\nselect password_hash from devices where id = $1", id.0)
+                .fetch_optional(&self.pool)
+                .await?;
+        hash.map(|hash| parse_column("devices.password_hash", &hash)).transpose()
+    }
+
+    /// Puts a password in the place of another, with all that ends by it: one statement. The counts of wrong
+    /// passwords begin anew, and no network is known to the new one.
+    pub async fn change_password(
+        &self,
+        id: DeviceId,
+        change: &NewPasswordHash<'_>,
+        by: &Origin,
+        now: OffsetDateTime,
+        forget_at: OffsetDateTime,
+    ) -> Result<ChangePassword, StoreError> {
+        let actions: &[Action] = match change.reach {
+            PasswordReach::Logins => &[Action::PasswordChanged],
+            PasswordReach::Everything => &[Action::PasswordChanged, Action::TokensRevoked],
+        };
+        let actions: Vec<String> = actions.iter().map(ToString::to_string).collect();
+        let done = sqlx::query!(
+            "-- change_password
+            with changed as (
+                update devices set password_hash = $3 where id = $1 and password_hash = $2 returning id),
+            untrusted as (
+                delete from trusted_keys k using changed where k.device = changed.id and $4::boolean),
+            uncounted as (delete from login_attempts a using changed where a.device = changed.id),
+            audited as (
+                insert into audit (at, actor, address, action, subject)
+                select $5, $6, $7, did.action, 'device:' || id
+                from changed, unnest($8::text[]) with ordinality as did (action, nth) order by nth)
+            insert into revocations (device, obtained_with, revoked_at, forget_at)
+            select id, case when not $4::boolean then 'password' end, $5, $9 from changed",
+            id.0,
+            change.old.as_str(),
+            change.new.as_str(),
+            change.reach == PasswordReach::Everything,
+            now,
+            by.actor.to_string(),
+            by.address(),
+            &actions,
+            forget_at
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if done.rows_affected() == 1 { ChangePassword::Changed } else { ChangePassword::Superseded })
+    }
+
     /// Removes a device with its keys, slots, grants and flows, and voids its tokens. Whether there was one.
     pub async fn delete_device(
         &self,
         id: DeviceId,
+        by: &Origin,
         now: OffsetDateTime,
         forget_at: OffsetDateTime,
     ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "-- delete_device
-            with gone as (delete from devices where id = $1 returning id)
+            with gone as (delete from devices where id = $1 returning id),
+            audited as (
+                insert into audit (at, actor, address, action, subject)
+                select $2, $4, $5, $6, 'device:' || id from gone)
             insert into revocations (device, key_hash, revoked_at, forget_at) select id, null, $2, $3 from gone",
             id.0,
             now,
-            forget_at
+            forget_at,
+            by.actor.to_string(),
+            by.address(),
+            Action::DeviceRemoved.as_str()
         )
         .execute(&self.pool)
         .await?;

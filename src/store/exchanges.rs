@@ -15,6 +15,7 @@ use super::{
     parse_column,
 };
 use crate::domain::{
+    audit::{Action, Actor},
     binding::{ClientNetwork, ConsentBinding},
     flow::FlowError,
     ids::{DeviceId, FlowId, SlotAddress, Version},
@@ -77,7 +78,8 @@ impl Store {
             "-- store_consent
             with slot as (select device, name from slots where device = $3 and name = $4 for update),
             flow as (
-                select f.id, f.device, f.slot from flows f join slot on slot.device = f.device and slot.name = f.slot
+                select f.id, f.device, f.slot, f.browser_network from flows f
+                join slot on slot.device = f.device and slot.name = f.slot
                 where f.id = $1 and f.status = 'exchanging' and f.attempt = $2 for update of f),
             linked as (
                 update slots set status = 'linked', reason = null, version = version + 1,
@@ -88,7 +90,11 @@ impl Store {
                 insert into grants (device, slot, tokens, scope, expires_at, obtained_at)
                 select device, name, $5, $6, $7, $8 from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
-                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at)
+                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at),
+            audited as (
+                insert into audit (at, actor, address, action, subject)
+                select $8, $9, browser_network, $10, 'slot:' || flow.device || '/' || flow.slot
+                from flow, linked)
             update flows set status = 'linked', linked_version = linked.version, callback = null,
                 exchange_started_at = null, verifier = null, finished_at = $8
             from flow, linked where flows.id = flow.id
@@ -100,7 +106,9 @@ impl Store {
             sealed,
             tokens.scope(),
             tokens.expires_at(),
-            now
+            now,
+            Actor::Browser.to_string(),
+            Action::FlowLinked.as_str()
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -159,7 +167,8 @@ impl Store {
             "-- store_confirmed
             with slot as (select device, name from slots where device = $2 and name = $3 for update),
             flow as (
-                select f.id, f.device, f.slot from flows f join slot on slot.device = f.device and slot.name = f.slot
+                select f.id, f.device, f.slot, f.browser_network from flows f
+                join slot on slot.device = f.device and slot.name = f.slot
                 where f.id = $1 and f.status = 'confirm' and f.expires_at > $7 for update of f),
             linked as (
                 update slots set status = 'linked', reason = null, version = version + 1,
@@ -170,7 +179,11 @@ impl Store {
                 insert into grants (device, slot, tokens, scope, expires_at, obtained_at)
                 select device, name, $4, $5, $6, $7 from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
-                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at)
+                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at),
+            audited as (
+                insert into audit (at, actor, address, action, subject)
+                select $7, $8, browser_network, $9, 'slot:' || flow.device || '/' || flow.slot
+                from flow, linked)
             update flows set status = 'linked', linked_version = linked.version, staged = null, confirm_code = null,
                 finished_at = $7
             from flow, linked where flows.id = flow.id
@@ -181,7 +194,9 @@ impl Store {
             self.seal(TOKENS, &address.to_string(), &tokens.to_plaintext()),
             tokens.scope(),
             tokens.expires_at(),
-            now
+            now,
+            Actor::Browser.to_string(),
+            Action::FlowLinked.as_str()
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -197,13 +212,19 @@ impl Store {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "-- fail_exchange
-            update flows set status = 'failed', error = $3, callback = null, exchange_started_at = null,
-                verifier = null, finished_at = $4
-            where id = $1 and status = 'exchanging' and attempt = $2",
+            with ended as (
+                update flows set status = 'failed', error = $3, callback = null, exchange_started_at = null,
+                    verifier = null, finished_at = $4
+                where id = $1 and status = 'exchanging' and attempt = $2
+                returning device, slot, browser_network)
+            insert into audit (at, actor, address, action, subject, detail)
+            select $4, $5, browser_network, $6, 'slot:' || device || '/' || slot, $3 from ended",
             lease.flow.0,
             lease.attempt,
             error.as_str(),
-            now
+            now,
+            Actor::Browser.to_string(),
+            Action::FlowFailed.as_str()
         )
         .execute(&self.pool)
         .await?;
@@ -246,12 +267,19 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let done = sqlx::query!(
             "-- give_up_abandoned_exchanges
-            update flows set status = 'failed', error = 'exchange_failed', callback = null,
-                exchange_started_at = null, verifier = null, finished_at = $3
-            where status = 'exchanging' and exchange_started_at < $1 and (attempt > 1 or redeemed_at <= $2)",
+            with ended as (
+                update flows set status = 'failed', error = $4, callback = null, exchange_started_at = null,
+                    verifier = null, finished_at = $3
+                where status = 'exchanging' and exchange_started_at < $1 and (attempt > 1 or redeemed_at <= $2)
+                returning device, slot, browser_network)
+            insert into audit (at, actor, address, action, subject, detail)
+            select $3, $5, browser_network, $6, 'slot:' || device || '/' || slot, $4 from ended",
             stale,
             code_alive,
-            now
+            now,
+            FlowError::ExchangeFailed.as_str(),
+            Actor::Broker.to_string(),
+            Action::FlowFailed.as_str()
         )
         .execute(&self.pool)
         .await?;

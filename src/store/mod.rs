@@ -5,12 +5,15 @@
 //! to its table, column and row. `now` and randomness arrive from outside; the database's clock is not asked.
 
 mod assertions;
+mod audit;
 mod claims;
 mod devices;
+mod enrolment;
 mod exchanges;
 mod flow_start;
 mod flows;
 mod grants;
+mod logins;
 mod outcome;
 mod plugins;
 mod revocations;
@@ -27,16 +30,19 @@ use zeroize::Zeroizing;
 
 pub use self::{
     assertions::JtiUse,
-    devices::DeviceRow,
+    audit::{AuditRow, NewAudit},
+    devices::{ChangePassword, DeviceRow, NewPasswordHash, PasswordReach},
+    enrolment::EnrolledByCode,
     exchanges::{Exchange, ExchangeLease, Stored},
     flow_start::{Limits, NewFlow, Started},
     flows::{FlowConfiguration, FlowRow},
+    logins::{Door, LoggedIn, LoginTry},
     outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
     plugins::{PluginRow, PutPlugin},
-    revocations::Revocation,
+    revocations::{Revocation, Revoked},
     schema::{SchemaError, migrate},
-    signing_keys::SigningKeyRow,
-    slots::{NewSlot, PutSlot, SlotRow, TokensAfterChange},
+    signing_keys::{Retirement, SigningKeyRow},
+    slots::{NewSlot, PutSlot, Reconfiguration, SlotRow, TokensAfterChange},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
 };
 use crate::{

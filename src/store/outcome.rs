@@ -7,6 +7,7 @@ use super::{
     flows::{CALLBACK, CONFIRM_CODE, VERIFIER, browser_hash, state_hash},
 };
 use crate::domain::{
+    audit::{Action, Actor},
     binding::ClientNetwork,
     flow::{CONFIRM_ATTEMPTS, FlowError, FlowStatus},
     ids::{FlowId, SlotAddress},
@@ -50,6 +51,12 @@ pub struct Burn {
     pub status: FlowStatus,
     /// Why.
     pub error: FlowError,
+}
+
+impl Burn {
+    fn action(self) -> Action {
+        if self.status == FlowStatus::Denied { Action::FlowDenied } else { Action::FlowFailed }
+    }
 }
 
 /// One try at a confirm code, counted before it is looked at.
@@ -98,17 +105,25 @@ impl Store {
         &self,
         id: FlowId,
         browser: &BrowserCookie,
+        network: ClientNetwork,
         now: OffsetDateTime,
     ) -> Result<Continued, StoreError> {
         let done = sqlx::query!(
             "-- cancel_flow
-            update flows set status = 'denied', error = 'cancelled', browser_hash = $2, verifier = null,
-                finished_at = $3
-            where id = $1 and status in ('pending', 'authorizing') and (browser_hash is null or browser_hash = $2)
-              and expires_at > $3",
+            with ended as (
+                update flows set status = 'denied', error = 'cancelled', browser_hash = $2, verifier = null,
+                    finished_at = $3
+                where id = $1 and status in ('pending', 'authorizing')
+                  and (browser_hash is null or browser_hash = $2) and expires_at > $3
+                returning device, slot)
+            insert into audit (at, actor, address, action, subject)
+            select $3, $4, $5, $6, 'slot:' || device || '/' || slot from ended",
             id.0,
             browser_hash(browser).to_vec(),
-            now
+            now,
+            Actor::Browser.to_string(),
+            network.to_string(),
+            Action::FlowCancelled.as_str()
         )
         .execute(&self.pool)
         .await?;
@@ -149,13 +164,19 @@ impl Store {
     ) -> Result<Redeemed, StoreError> {
         let done = sqlx::query!(
             "-- burn_flow
-            update flows set status = $3, error = $4, verifier = null, finished_at = $5
-            where id = $1 and state_hash = $2 and status = 'authorizing'",
+            with ended as (
+                update flows set status = $3, error = $4, verifier = null, finished_at = $5
+                where id = $1 and state_hash = $2 and status = 'authorizing'
+                returning device, slot, browser_network)
+            insert into audit (at, actor, address, action, subject, detail)
+            select $5, $6, browser_network, $7, 'slot:' || device || '/' || slot, $4 from ended",
             id.0,
             state_hash(state).to_vec(),
             burn.status.as_str(),
             burn.error.as_str(),
-            now
+            now,
+            Actor::Browser.to_string(),
+            burn.action().as_str()
         )
         .execute(&self.pool)
         .await?;
@@ -199,12 +220,19 @@ impl Store {
     pub async fn fail_confirmation(&self, id: FlowId, now: OffsetDateTime) -> Result<(), StoreError> {
         sqlx::query!(
             "-- fail_confirmation
-            update flows set status = 'failed', error = 'wrong_code', staged = null, confirm_code = null,
-                verifier = null, finished_at = $2
-            where id = $1 and status = 'confirm' and confirm_failures >= $3",
+            with ended as (
+                update flows set status = 'failed', error = $4, staged = null, confirm_code = null,
+                    verifier = null, finished_at = $2
+                where id = $1 and status = 'confirm' and confirm_failures >= $3
+                returning device, slot, browser_network)
+            insert into audit (at, actor, address, action, subject, detail)
+            select $2, $5, browser_network, $6, 'slot:' || device || '/' || slot, $4 from ended",
             id.0,
             now,
-            CONFIRM_ATTEMPTS
+            CONFIRM_ATTEMPTS,
+            FlowError::WrongCode.as_str(),
+            Actor::Browser.to_string(),
+            Action::FlowFailed.as_str()
         )
         .execute(&self.pool)
         .await?;

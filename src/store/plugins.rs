@@ -2,8 +2,14 @@
 
 use time::OffsetDateTime;
 
-use super::{Column, Store, StoreError, claims::is_claimed, column, parse_column};
+use super::{
+    Column, Store, StoreError,
+    audit::{NewAudit, put_audit},
+    claims::is_claimed,
+    column, parse_column,
+};
 use crate::domain::{
+    audit::{Action, Origin},
     ids::PluginId,
     plugin::{Claim, Document, RedirectUriKind},
 };
@@ -45,6 +51,7 @@ impl Store {
         configuration: &Document,
         claim: &Claim,
         redirect_uri: RedirectUriKind,
+        by: &Origin,
         now: OffsetDateTime,
     ) -> Result<PutPlugin, StoreError> {
         let sealed = self.seal(CONFIGURATION, id.as_str(), &configuration.to_plaintext());
@@ -83,6 +90,8 @@ impl Store {
         )
         .fetch_one(&mut *transaction)
         .await?;
+        let done = NewAudit { by, action: Action::PluginPut, subject: Some(&subject(id)) };
+        put_audit(&mut *transaction, &done, now).await?;
         transaction.commit().await?;
         Ok(if inserted { PutPlugin::Created } else { PutPlugin::Replaced })
     }
@@ -115,20 +124,46 @@ impl Store {
     }
 
     /// Removes a plugin from the store; slots keep the copies they made. Whether there was one.
-    pub async fn delete_plugin(&self, id: &PluginId) -> Result<bool, StoreError> {
-        let done = sqlx::query!("-- delete_plugin\ndelete from plugins where id = $1", id.as_str())
-            .execute(&self.pool)
-            .await?;
+    pub async fn delete_plugin(
+        &self,
+        id: &PluginId,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "-- delete_plugin
+            with gone as (delete from plugins where id = $1 returning id)
+            insert into audit (at, actor, address, action, subject) select $2, $3, $4, $5, $6 from gone",
+            id.as_str(),
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::PluginDeleted.as_str(),
+            subject(id)
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(done.rows_affected() == 1)
     }
 
     /// Lifts a quarantine, for the claim that is stored now. Whether there is such a plugin.
-    pub async fn approve_plugin(&self, id: &PluginId, now: OffsetDateTime) -> Result<bool, StoreError> {
+    pub async fn approve_plugin(
+        &self,
+        id: &PluginId,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "-- approve_plugin
-            update plugins set quarantined = false, approved_at = $2 where id = $1",
+            with approved as (
+                update plugins set quarantined = false, approved_at = $2 where id = $1 returning id)
+            insert into audit (at, actor, address, action, subject) select $2, $3, $4, $5, $6 from approved",
             id.as_str(),
-            now
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::PluginApproved.as_str(),
+            subject(id)
         )
         .execute(&self.pool)
         .await?;
@@ -152,6 +187,10 @@ impl Store {
             approved_at: row.approved_at,
         })
     }
+}
+
+fn subject(id: &PluginId) -> String {
+    format!("plugin:{id}")
 }
 
 struct SealedPlugin {

@@ -1,23 +1,32 @@
 //! Which access tokens are void before they expire.
+//!
+//! A token carries the number of its device's newest revocation at its issue; those with a higher number void it.
 
 use time::OffsetDateTime;
 
 use super::{Store, StoreError};
 use crate::domain::ids::{DeviceId, KeyHash};
 
-/// Tokens of a device issued before a time are void: those obtained with one key, or all.
+/// Which of a device's tokens are void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// All.
+    Everything,
+    /// Those obtained with this key.
+    ByKey(KeyHash),
+    /// Those obtained with a password.
+    ByPassword,
+}
+
+/// Tokens of a device that were issued before it are void.
 #[derive(Debug, Clone)]
 pub struct Revocation {
     /// Counts up.
     pub number: i64,
     /// The device.
     pub device: DeviceId,
-    /// The key, or `None` for whatever the tokens were obtained with.
-    pub key_hash: Option<KeyHash>,
-    /// Tokens issued up to here are void.
-    pub revoked_at: OffsetDateTime,
-    /// When the last of them has expired anyway.
-    pub forget_at: OffsetDateTime,
+    /// Which of its tokens.
+    pub revoked: Revoked,
 }
 
 impl Store {
@@ -25,7 +34,7 @@ impl Store {
     pub async fn list_revocations(&self, now: OffsetDateTime) -> Result<Vec<Revocation>, StoreError> {
         let rows = sqlx::query!(
             "-- list_revocations
-            select number, device, key_hash, revoked_at, forget_at from revocations where forget_at >= $1",
+            select number, device, key_hash, obtained_with from revocations where forget_at >= $1",
             now
         )
         .fetch_all(&self.pool)
@@ -35,9 +44,11 @@ impl Store {
             .map(|row| Revocation {
                 number: row.number,
                 device: DeviceId(row.device),
-                key_hash: row.key_hash.map(KeyHash),
-                revoked_at: row.revoked_at,
-                forget_at: row.forget_at,
+                revoked: match (row.key_hash, row.obtained_with) {
+                    (Some(key), _) => Revoked::ByKey(KeyHash(key)),
+                    (None, Some(_)) => Revoked::ByPassword,
+                    (None, None) => Revoked::Everything,
+                },
             })
             .collect())
     }

@@ -3,9 +3,23 @@
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use super::{Column, Store, StoreError, column};
+use super::{
+    Column, Store, StoreError,
+    audit::{NewAudit, put_audit},
+    column,
+};
+use crate::domain::audit::{Action, Origin};
 
 const PKCS8: Column = column!("signing_keys", "pkcs8");
+
+/// When the keys that a new one replaces stop being believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retirement {
+    /// From then on.
+    At(OffsetDateTime),
+    /// At once: they are erased.
+    Erased,
+}
 
 /// A signing key as it is stored.
 pub struct SigningKeyRow {
@@ -43,6 +57,56 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Puts a new key in the place of those that sign, in one transaction. Rotations take turns; a key that is on its
+    /// way out already keeps its earlier end.
+    pub async fn rotate_signing_key(
+        &self,
+        kid: &str,
+        pkcs8: &[u8],
+        retirement: Retirement,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal(PKCS8, kid, pkcs8);
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query!("-- lock_signing_keys\nlock table signing_keys in share row exclusive mode")
+            .execute(&mut *transaction)
+            .await?;
+        match retirement {
+            Retirement::At(at) => sqlx::query!(
+                "-- retire_signing_keys\nupdate signing_keys set retires_at = $1 where retires_at is null",
+                at
+            )
+            .execute(&mut *transaction)
+            .await?,
+            Retirement::Erased => {
+                sqlx::query!("-- erase_signing_keys\ndelete from signing_keys")
+                    .execute(&mut *transaction)
+                    .await?
+            }
+        };
+        sqlx::query!(
+            "-- rotate_signing_key\ninsert into signing_keys (kid, pkcs8, created_at) values ($1, $2, $3)",
+            kid,
+            sealed,
+            now
+        )
+        .execute(&mut *transaction)
+        .await?;
+        let done = NewAudit { by, action: Action::SigningKeyRotated, subject: Some(kid) };
+        put_audit(&mut *transaction, &done, now).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Erases keys that have retired.
+    pub async fn forget_signing_keys(&self, now: OffsetDateTime) -> Result<(), StoreError> {
+        sqlx::query!("-- forget_signing_keys\ndelete from signing_keys where retires_at <= $1", now)
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 

@@ -5,9 +5,15 @@ use std::collections::BTreeMap;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::{Column, Store, StoreError, column, parse_column};
+use super::{
+    Column, Store, StoreError,
+    audit::{NewAudit, put_audit},
+    column, parse_column,
+};
 use crate::{
     domain::{
+        audit::{Action, Actor, Origin},
+        flow::FlowError,
         ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
         plugin::Document,
         slot::{SlotCredentials, SlotStatus},
@@ -65,6 +71,15 @@ pub enum TokensAfterChange {
     Erase,
 }
 
+/// Why a slot's configuration changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconfiguration<'a> {
+    /// The plugin was installed again, by somebody.
+    Installed(&'a Origin),
+    /// Its overrides changed.
+    Overridden,
+}
+
 /// What became of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutSlot {
@@ -78,16 +93,24 @@ pub enum PutSlot {
 
 impl Store {
     /// Installs a slot that does not exist yet.
-    pub async fn create_slot(&self, new: &NewSlot<'_>, now: OffsetDateTime) -> Result<PutSlot, StoreError> {
+    pub async fn create_slot(
+        &self,
+        new: &NewSlot<'_>,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<PutSlot, StoreError> {
         let place = new.address.to_string();
         let done = sqlx::query!(
             "-- create_slot
-            insert into slots (device, name, plugin, configuration, overrides, variables, client_id, client_secret,
-                handle, handle_hash, status, version, acked_version, configuration_version, tokens_version,
-                link_version, configured_at, installed_at)
-            select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11
-            from devices where id = $1 and (select count(*) from slots where device = $1) < $12
-            on conflict (device, name) do nothing",
+            with created as (
+                insert into slots (device, name, plugin, configuration, overrides, variables, client_id,
+                    client_secret, handle, handle_hash, status, version, acked_version, configuration_version,
+                    tokens_version, link_version, configured_at, installed_at)
+                select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11
+                from devices where id = $1 and (select count(*) from slots where device = $1) < $12
+                on conflict (device, name) do nothing
+                returning name)
+            insert into audit (at, actor, address, action, subject) select $11, $13, $14, $15, $16 from created",
             new.address.device.0,
             new.address.slot.as_str(),
             new.plugin.as_str(),
@@ -99,7 +122,11 @@ impl Store {
             self.seal(HANDLE, &place, new.credentials.handle.expose().as_bytes()),
             lookup_hash("refresh handle", new.credentials.handle.expose()).to_vec(),
             now,
-            MOST_SLOTS
+            MOST_SLOTS,
+            by.actor.to_string(),
+            by.address(),
+            Action::SlotInstalled.as_str(),
+            subject(new.address)
         )
         .execute(&self.pool)
         .await?;
@@ -124,6 +151,7 @@ impl Store {
         overrides: &Document,
         seen: Version,
         tokens: TokensAfterChange,
+        why: Reconfiguration<'_>,
         now: OffsetDateTime,
     ) -> Result<PutSlot, StoreError> {
         let place = new.address.to_string();
@@ -164,15 +192,28 @@ impl Store {
             .await?;
             sqlx::query!(
                 "-- end_flows_of_slot
-                update flows set status = 'failed', error = 'exchange_failed', finished_at = $3, callback = null,
-                    exchange_started_at = null, verifier = null, staged = null, confirm_code = null
-                where device = $1 and slot = $2 and status in ('pending', 'authorizing', 'exchanging', 'confirm')",
+                with ended as (
+                    update flows set status = 'failed', error = $4, finished_at = $3, callback = null,
+                        exchange_started_at = null, verifier = null, staged = null, confirm_code = null
+                    where device = $1 and slot = $2
+                      and status in ('pending', 'authorizing', 'exchanging', 'confirm')
+                    returning browser_network)
+                insert into audit (at, actor, address, action, subject, detail)
+                select $3, $5, browser_network, $6, $7, $4 from ended",
                 device,
                 slot,
-                now
+                now,
+                FlowError::ExchangeFailed.as_str(),
+                Actor::Broker.to_string(),
+                Action::FlowFailed.as_str(),
+                subject(new.address)
             )
             .execute(&mut *transaction)
             .await?;
+        }
+        if let Reconfiguration::Installed(by) = why {
+            let done = NewAudit { by, action: Action::SlotInstalled, subject: Some(&subject(new.address)) };
+            put_audit(&mut *transaction, &done, now).await?;
         }
         transaction.commit().await?;
         Ok(PutSlot::Done)
@@ -212,11 +253,23 @@ impl Store {
     }
 
     /// Removes a slot with its tokens and flows. Whether there was one.
-    pub async fn delete_slot(&self, address: &SlotAddress) -> Result<bool, StoreError> {
+    pub async fn delete_slot(
+        &self,
+        address: &SlotAddress,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
-            "-- delete_slot\ndelete from slots where device = $1 and name = $2",
+            "-- delete_slot
+            with gone as (delete from slots where device = $1 and name = $2 returning name)
+            insert into audit (at, actor, address, action, subject) select $3, $4, $5, $6, $7 from gone",
             address.device.0,
-            address.slot.as_str()
+            address.slot.as_str(),
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::SlotRemoved.as_str(),
+            subject(address)
         )
         .execute(&self.pool)
         .await?;
@@ -237,6 +290,10 @@ impl Store {
         .await?;
         Ok(at)
     }
+}
+
+fn subject(address: &SlotAddress) -> String {
+    format!("slot:{address}")
 }
 
 struct PlainSlot {

@@ -3,7 +3,10 @@
 use time::OffsetDateTime;
 
 use super::{Store, StoreError};
-use crate::domain::ids::{DeviceId, KeyHash};
+use crate::domain::{
+    audit::{Action, Origin},
+    ids::{DeviceId, KeyHash},
+};
 
 /// Trusted keys a device may have.
 const MOST_KEYS: i64 = 32;
@@ -53,6 +56,7 @@ impl Store {
         key_hash: &KeyHash,
         label: &str,
         spki: &[u8],
+        by: &Origin,
         now: OffsetDateTime,
     ) -> Result<AddKey, StoreError> {
         let row = sqlx::query!(
@@ -63,14 +67,20 @@ impl Store {
                 insert into trusted_keys (device, key_hash, label, spki, added_at)
                 select owner.id, $2, $3, $4, $5 from owner, room where room.free
                 on conflict (device, key_hash) do update set label = excluded.label
-                returning (xmax = 0) as fresh)
+                returning (xmax = 0) as fresh),
+            audited as (
+                insert into audit (at, actor, address, action, subject, detail)
+                select $5, $7, $8, $9, 'device:' || $1::uuid, $2 from added where fresh)
             select exists (select 1 from owner) as "known!", (select fresh from added) as fresh"#,
             device.0,
             key_hash.0,
             label,
             spki,
             now,
-            MOST_KEYS
+            MOST_KEYS,
+            by.actor.to_string(),
+            by.address(),
+            Action::KeyAdded.as_str()
         )
         .fetch_one(&self.pool)
         .await?;
@@ -109,18 +119,28 @@ impl Store {
         &self,
         device: DeviceId,
         key_hash: &KeyHash,
+        by: &Origin,
         now: OffsetDateTime,
         forget_at: OffsetDateTime,
     ) -> Result<RemoveKey, StoreError> {
         let done = sqlx::query!(
             "-- remove_trusted_key
-            with gone as (delete from trusted_keys where device = $1 and key_hash = $2 returning device, key_hash)
+            with owner as (select id from devices where id = $1 for no key update),
+            gone as (
+                delete from trusted_keys using owner where device = owner.id and key_hash = $2
+                returning device, key_hash),
+            audited as (
+                insert into audit (at, actor, address, action, subject, detail)
+                select $3, $5, $6, $7, 'device:' || device, key_hash from gone)
             insert into revocations (device, key_hash, revoked_at, forget_at)
             select device, key_hash, $3, $4 from gone",
             device.0,
             key_hash.0,
             now,
-            forget_at
+            forget_at,
+            by.actor.to_string(),
+            by.address(),
+            Action::KeyRemoved.as_str()
         )
         .execute(&self.pool)
         .await?;

@@ -65,6 +65,9 @@ pub struct AccessClaims {
     pub topics: Topics,
     /// `key`, `login`, or neither for a password.
     pub obtained_with: Credential,
+    /// `rev`, left out where it is 0: the number of the device's newest revocation when this was issued. Those that
+    /// came later void it; clocks that differ, and two events in one second, change nothing about that.
+    pub issued_after: i64,
 }
 
 /// Why a token is not believed. All are 401 to the caller; none holds any of the token.
@@ -163,6 +166,9 @@ impl Signer {
         if let (Some((name, value)), Some(payload)) = (obtained_with, payload.as_object_mut()) {
             payload.insert(name.to_owned(), value.into());
         }
+        if let (1.., Some(payload)) = (claims.issued_after, payload.as_object_mut()) {
+            payload.insert("rev".to_owned(), claims.issued_after.into());
+        }
         BearerToken::new(jws::sign(&header, &payload, |signed| self.key.sign(signed)))
     }
 }
@@ -234,6 +240,10 @@ fn read(claims: &Object, now: OffsetDateTime, issuer: &str) -> Result<AccessClai
         scope: text(claims, "scope")?.to_owned(),
         topics: Topics { subs: filters(claims, "subs")?, publ: filters(claims, "publ")? },
         obtained_with,
+        issued_after: match claims.get("rev") {
+            None => 0,
+            Some(number) => number.as_i64().ok_or(TokenError::Claim("rev"))?,
+        },
     })
 }
 

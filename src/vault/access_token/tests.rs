@@ -23,6 +23,7 @@ fn claims(obtained_with: Credential) -> AccessClaims {
         scope: "device".to_owned(),
         topics: Topics::of_device(device, None),
         obtained_with,
+        issued_after: 0,
     }
 }
 
@@ -57,6 +58,8 @@ fn what_was_minted_is_read_back() {
         let token = Signer::new(key(1), ISSUER).mint(&claims);
         assert_eq!(verify(token.expose()), Ok(claims));
     }
+    let later = AccessClaims { issued_after: 7, ..claims(Credential::Password) };
+    assert_eq!(verify(Signer::new(key(1), ISSUER).mint(&later).expose()), Ok(later));
     let owner =
         AccessClaims { subject: Subject::Owner, topics: Topics::default(), ..claims(Credential::Password) };
     assert_eq!(verify(Signer::new(key(1), ISSUER).mint(&owner).expose()), Ok(owner));
