@@ -12,14 +12,17 @@
 
 mod access;
 mod assertions;
+mod audit;
 mod callback;
 mod cluster;
 mod confirm_code;
 mod consent_page;
 mod crashes;
 mod devices;
+mod enrolment;
 mod every_answer;
 mod harness;
+mod identity;
 mod key_races;
 mod layering;
 mod limits;
@@ -34,6 +37,7 @@ mod races;
 mod redirect_back;
 mod relay_admission;
 mod relay_delivery;
+mod rotation;
 mod secrets;
 mod slot_races;
 mod slot_settings;

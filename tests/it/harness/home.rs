@@ -48,13 +48,13 @@ impl Home {
             .owner(
                 Method::POST,
                 "/api/devices",
-                Some(json!({"name": "Living room", "password": "a long enough phrase"})),
+                Some(json!({"name": "Living room", "password": super::PASSWORD})),
             )
             .await
             .expect(201);
         let device = enrolled["device"].as_str().unwrap().to_owned();
         let key = Ed25519KeyPair::generate().unwrap();
-        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(key.public_key())});
+        let jwk = public_jwk(&key);
         let added = service
             .owner(
                 Method::POST,
@@ -76,6 +76,11 @@ impl Home {
     /// A path below the home's slot.
     pub(crate) fn at(&self, rest: &str) -> String {
         format!("/api/devices/{}/slots/{}{rest}", self.device, self.slot)
+    }
+
+    /// The public half of its key.
+    pub(crate) fn jwk(&self) -> Value {
+        public_jwk(&self.key)
     }
 
     /// A signed assertion with these changes to its claims.
@@ -166,6 +171,10 @@ impl Home {
     pub(crate) async fn poll(&self, service: &Service, query: &str) -> Reply {
         self.call(service, Method::GET, &format!("/api/cloudlink/events?{query}"), None).await
     }
+}
+
+fn public_jwk(key: &Ed25519KeyPair) -> Value {
+    json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(key.public_key())})
 }
 
 /// A call with a bearer token.

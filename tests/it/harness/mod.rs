@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "the stage has more doors than any one story uses")]
 
+mod account;
 mod attempt;
 mod browser;
 pub(crate) mod cluster;
@@ -16,6 +17,7 @@ pub(crate) mod service;
 mod tables;
 
 pub(crate) use self::{
+    account::{Account, PASSWORD},
     attempt::Attempt,
     browser::{Browser, Page, Sent},
     hold::Hold,
@@ -23,7 +25,7 @@ pub(crate) use self::{
     link_to_database::DatabaseLink,
     process::{Process, run_to_end},
     provider::{Answer, Provider, TokenRequest},
-    service::{Clock, KEYS, PUBLIC, Reply, Service},
+    service::{Clock, KEYS, OWNER, PUBLIC, Reply, Service, with_json},
 };
 
 use std::{future::Future, time::Duration};

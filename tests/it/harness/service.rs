@@ -24,7 +24,7 @@ use super::{cluster::Database, within};
 pub(crate) const PUBLIC: &str = "http://127.0.0.1:9";
 /// `vault.keys`.
 pub(crate) const KEYS: &str = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-const OWNER: (&str, &str) = ("owner", "a password for the owner");
+pub(crate) const OWNER: (&str, &str) = ("owner", "a password for the owner");
 
 /// The machine's clock, moved as a test wishes.
 #[derive(Clone, Default)]
