@@ -160,6 +160,8 @@ create table flows (
 
 -- How many flows of a device are under way?
 create index flows_under_way on flows (device) where status in ('pending', 'authorizing', 'exchanging', 'confirm');
+-- Which flows does a device, or a slot that goes, have?
+create index flows_of_slot on flows (device, slot);
 -- Which exchanges were left behind by a replica that died?
 create index flows_exchanging on flows (exchange_started_at) where status = 'exchanging';
 -- Which flows ran out, and which can be forgotten?

@@ -19,6 +19,8 @@ use crate::{
 
 /// Attempts at a start before it is given up: each failed one means that the slot was configured anew.
 const ATTEMPTS: usize = 8;
+/// How many flows a device may start within the life of one, for each that it may have open.
+const STARTS_PER_OPEN_FLOW: u32 = 10;
 /// How often a flow's status may be asked for.
 const INTERVAL: Duration = Duration::seconds(5);
 
@@ -120,7 +122,9 @@ impl Broker {
             user_code: &user_code,
             expires_at: now + self.settings.flow_ttl,
         };
-        let limits = Limits { per_device: self.settings.flows_per_device };
+        let open = self.settings.flows_per_device;
+        let recently = now - self.settings.flow_ttl;
+        let limits = Limits { open, started: open.saturating_mul(STARTS_PER_OPEN_FLOW), recently };
         match self.store.start_flow(&new, limits, now).await? {
             Started::Conflict => Ok(None),
             Started::TooMany => Err(ConnectError::TooManyFlows),

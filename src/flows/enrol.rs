@@ -107,6 +107,11 @@ impl Broker {
         Ok(device)
     }
 
+    /// Renames a device. Whether there is one.
+    pub async fn rename_device(&self, device: DeviceId, name: &Label) -> Result<bool, StoreError> {
+        self.store.rename_device(device, name.as_str()).await
+    }
+
     /// Lets a key speak for a device.
     pub async fn add_trust(
         &self,

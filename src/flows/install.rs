@@ -30,6 +30,9 @@ pub enum Installed {
 /// Why a plugin was not installed.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
+    /// There is no such device.
+    #[error("there is no such device")]
+    UnknownDevice,
     /// There is no such plugin.
     #[error("there is no such plugin")]
     UnknownPlugin,
@@ -56,6 +59,7 @@ impl Broker {
         variables: BTreeMap<String, String>,
         by: &Origin,
     ) -> Result<Installed, InstallError> {
+        self.store.find_device(address.device).await?.ok_or(InstallError::UnknownDevice)?;
         let row = self.store.find_plugin(plugin).await?.ok_or(InstallError::UnknownPlugin)?;
         for _ in 0..ATTEMPTS {
             let present = self.store.find_state(address).await?;

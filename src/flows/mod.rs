@@ -14,6 +14,7 @@ mod install;
 mod login;
 mod overrides;
 mod plugins;
+mod reading;
 mod redirect;
 mod rotation;
 mod sweep;
@@ -40,6 +41,7 @@ pub use self::{
     sweep::{keep_access_fresh, sweep},
     tokens::TokenUnavailable,
 };
+// What verbs answer with: whoever calls them needs no room below this one.
 use crate::{
     bus::Bus,
     domain::{
@@ -54,6 +56,16 @@ use crate::{
     provider::ProviderClient,
     store::Store,
     vault::{password::PasswordHasher, ring::KeyRing},
+};
+pub use crate::{
+    store::{
+        AuditRow, DeviceRow, FlowRow, PasswordReach, PutPlugin, RemoveKey, SlotRow, StoreError, TrustedKeyRow,
+    },
+    vault::{
+        access_token::{AccessClaims, Credential, Subject},
+        password::HashingError,
+        trusted::TrustedKey,
+    },
 };
 
 /// The broker: everything a verb needs. Cheap to clone.

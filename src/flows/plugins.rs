@@ -73,6 +73,16 @@ impl Broker {
         Ok(rows.iter().map(|row| self.view_plugin(row)).collect())
     }
 
+    /// Removes a plugin from the store; slots keep the copies they made. Whether there was one.
+    pub async fn remove_plugin(&self, id: &PluginId, by: &Origin) -> Result<bool, StoreError> {
+        self.store.delete_plugin(id, by, self.now()).await
+    }
+
+    /// Lifts a plugin's quarantine (the flow, 3). Whether there is such a plugin.
+    pub async fn approve_plugin(&self, id: &PluginId, by: &Origin) -> Result<bool, StoreError> {
+        self.store.approve_plugin(id, by, self.now()).await
+    }
+
     fn view_plugin(&self, row: &PluginRow) -> PluginView {
         // What was accepted once is shown even where today's rules would refuse it.
         let warnings = match plugin::parse(&row.configuration, self.settings.egress) {

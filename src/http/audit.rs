@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::{caller::Caller, error::Problem, extract::QueryPairs};
-use crate::{flows::Broker, store::AuditRow};
+use crate::flows::{AuditRow, Broker};
 
 const USUAL_PAGE: u8 = 50;
 const LONGEST_PAGE: u8 = 200;
@@ -28,7 +28,7 @@ async fn list(broker: web::Data<Broker>, caller: Caller, query: QueryPairs) -> R
             limit.ok_or_else(|| bad("limit is a whole number, from 1 to 200."))?
         }
     };
-    let rows = broker.store.list_audit(before, limit).await?;
+    let rows = broker.show_audit(before, limit).await?;
     Ok(HttpResponse::Ok().json(rows.iter().map(rendered).collect::<Vec<_>>()))
 }
 

@@ -17,8 +17,7 @@ use crate::{
         ids::{DeviceId, SlotAddress, SlotName},
         topic::Channel,
     },
-    flows::{AccessError, Broker},
-    vault::access_token::{AccessClaims, Credential, Subject},
+    flows::{AccessClaims, AccessError, Broker, Credential, Subject},
 };
 
 /// An authenticated caller.

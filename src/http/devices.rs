@@ -13,9 +13,7 @@ use super::{
 };
 use crate::{
     domain::{label::Label, plugin::FieldError},
-    flows::{AddKeyError, Broker},
-    store::{DeviceRow, RemoveKey},
-    vault::trusted::TrustedKey,
+    flows::{AddKeyError, Broker, DeviceRow, RemoveKey, TrustedKey},
 };
 
 /// The routes.
@@ -53,13 +51,13 @@ struct NewKey {
 
 async fn list(broker: web::Data<Broker>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    let devices = broker.store.list_devices().await?;
+    let devices = broker.show_devices().await?;
     Ok(HttpResponse::Ok().json(devices.iter().map(rendered).collect::<Vec<_>>()))
 }
 
 async fn show(broker: web::Data<Broker>, caller: Caller, path: DevicePath) -> Result<HttpResponse, Problem> {
     caller.owner_or_device(path.device)?;
-    let device = broker.store.find_device(path.device).await?.ok_or_else(Problem::not_found)?;
+    let device = broker.show_device(path.device).await?.ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().json(rendered(&device)))
 }
 
@@ -71,7 +69,7 @@ async fn rename(
 ) -> Result<HttpResponse, Problem> {
     caller.owner_or_device(path.device)?;
     let name = label("/name", &body.0.name)?;
-    if !broker.store.rename_device(path.device, name.as_str()).await? {
+    if !broker.rename_device(path.device, &name).await? {
         return Err(Problem::not_found());
     }
     Ok(HttpResponse::Ok().json(json!({ "device": path.device, "name": name })))
@@ -111,10 +109,7 @@ async fn list_trust(
     path: DevicePath,
 ) -> Result<HttpResponse, Problem> {
     caller.owner_or_device(path.device)?;
-    if broker.store.find_device(path.device).await?.is_none() {
-        return Err(Problem::not_found());
-    }
-    let keys = broker.store.list_trusted_keys(path.device).await?;
+    let keys = broker.show_trust(path.device).await?.ok_or_else(Problem::not_found)?;
     let keys: Vec<_> = keys
         .into_iter()
         .map(|key| {

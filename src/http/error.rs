@@ -16,7 +16,7 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use crate::{domain::plugin::FieldError, store::StoreError};
+use crate::{domain::plugin::FieldError, flows::StoreError};
 
 /// The media type of RFC 9457 §6.1.
 pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -68,8 +68,7 @@ async fn connect(
 async fn show(broker: web::Data<Broker>, caller: Caller, path: FlowPath) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.owner_or_slot(&address)?;
-    let flow = broker.store.find_flow(path.flow, broker.now()).await?;
-    let flow = flow.filter(|flow| flow.address == address).ok_or_else(Problem::not_found)?;
+    let flow = broker.show_flow(&address, path.flow).await?.ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().json(match flow.error {
         Some(error) => json!({ "status": flow.status, "error": error }),
         None => json!({ "status": flow.status }),
@@ -84,8 +83,7 @@ async fn confirm(
 ) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.owner_or_slot(&address)?;
-    let known = broker.store.find_flow(path.flow, broker.now()).await?;
-    if known.is_none_or(|flow| flow.address != address) {
+    if broker.show_flow(&address, path.flow).await?.is_none() {
         return Err(Problem::not_found());
     }
     let digits: String = body.0.code.chars().filter(|c| !matches!(c, ' ' | '-')).take(16).collect();

@@ -13,9 +13,10 @@ use super::{
 };
 use crate::{
     domain::{plugin::FieldError, secret::Password},
-    flows::{Broker, Entitlement, Issued, LoginError, PasswordChangeError, PasswordError},
-    store::PasswordReach,
-    vault::password::HashingError,
+    flows::{
+        Broker, Entitlement, HashingError, Issued, LoginError, PasswordChangeError, PasswordError,
+        PasswordReach,
+    },
 };
 
 /// The routes.

@@ -13,7 +13,7 @@ use super::extract::Repeated;
 use super::pages::{Back, Names, Outcome, OutcomePage, Shown, Watch};
 use crate::{
     domain::flow::{FlowEnd, FlowError, FlowStatus},
-    store::{FlowRow, StoreError},
+    flows::{FlowRow, StoreError},
 };
 
 /// When to look again after an outage of the database.

@@ -8,10 +8,7 @@ use super::{
     error::Problem,
     extract::{ClientAddress, JsonBody, NewPlugin, PluginPath},
 };
-use crate::{
-    flows::{Broker, PluginView, PutPluginError},
-    store::PutPlugin,
-};
+use crate::flows::{Broker, PluginView, PutPlugin, PutPluginError};
 
 /// What answers say beside the configuration's own members.
 const ADDED_TO_ANSWERS: [&str; 3] = ["plugin", "redirect_uris", "warnings"];
@@ -69,7 +66,7 @@ async fn remove(
     client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    if broker.store.delete_plugin(&path.plugin, &caller.origin(client), broker.now()).await? {
+    if broker.remove_plugin(&path.plugin, &caller.origin(client)).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())
@@ -83,7 +80,7 @@ async fn approve(
     client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
     caller.owner()?;
-    if broker.store.approve_plugin(&path.plugin, &caller.origin(client), broker.now()).await? {
+    if broker.approve_plugin(&path.plugin, &caller.origin(client)).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found())

@@ -26,12 +26,11 @@ use crate::{
         secret::BearerToken,
         slot::Ack,
     },
-    flows::{Broker, OverrideError, TokenUnavailable},
+    flows::{AccessClaims, Broker, OverrideError, TokenUnavailable},
     relay::{
         CallError, CallOutcome, HangUp, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Socket,
         Standing, Wanted,
     },
-    vault::access_token::AccessClaims,
 };
 
 /// The routes.

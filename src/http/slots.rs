@@ -18,8 +18,7 @@ use crate::{
         plugin::FieldError,
         topic::Channel,
     },
-    flows::{Broker, InstallError, Installed, OverrideError, TokenUnavailable},
-    store::SlotRow,
+    flows::{Broker, InstallError, Installed, OverrideError, SlotRow, TokenUnavailable},
 };
 
 /// The routes.
@@ -56,12 +55,9 @@ async fn install(
 ) -> Result<HttpResponse, Problem> {
     let address = path.0;
     caller.owner_or_slot(&address)?;
-    if broker.store.find_device(address.device).await?.is_none() {
-        return Err(Problem::not_found());
-    }
     let plugin: PluginId = body.0.plugin.parse().map_err(|_| unknown_plugin())?;
     let installed = broker.install(&address, &plugin, body.0.variables, &caller.origin(client)).await?;
-    let slot = broker.store.find_slot(&address).await?.ok_or_else(Problem::not_found)?;
+    let slot = broker.show_slot(&address).await?.ok_or_else(Problem::not_found)?;
     let mut response = match installed {
         Installed::Created => HttpResponse::Created(),
         Installed::Replaced => HttpResponse::Ok(),
@@ -77,15 +73,12 @@ async fn list(
 ) -> Result<HttpResponse, Problem> {
     let device: DeviceId = path.device;
     caller.owner_or_device_key(device)?;
-    if broker.store.find_device(device).await?.is_none() {
-        return Err(Problem::not_found());
-    }
     let only_writable = match query.one("writable")? {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(Problem::bad_request("bad_query", "writable is true or false.")),
     };
-    let mut slots = broker.store.list_slots(device).await?;
+    let mut slots = broker.show_slots(device).await?.ok_or_else(Problem::not_found)?;
     slots.retain(|slot| {
         let address = SlotAddress { device, slot: slot.name.clone() };
         caller.sees(device, &slot.name) && (!only_writable || caller.owner_or_slot(&address).is_ok())
@@ -96,7 +89,7 @@ async fn list(
 async fn show(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.owner_or_slot(&address)?;
-    let slot = broker.store.find_slot(&address).await?.ok_or_else(Problem::not_found)?;
+    let slot = broker.show_slot(&address).await?.ok_or_else(Problem::not_found)?;
     Ok(HttpResponse::Ok().json(rendered(&slot)))
 }
 
@@ -166,6 +159,7 @@ pub(super) fn contended() -> Problem {
 impl From<InstallError> for Problem {
     fn from(error: InstallError) -> Self {
         match error {
+            InstallError::UnknownDevice => Self::not_found(),
             InstallError::UnknownPlugin => unknown_plugin(),
             InstallError::Invalid(errors) => Self::invalid(errors),
             InstallError::TooManySlots => {

@@ -48,11 +48,15 @@ pub struct NewFlow<'a> {
     pub expires_at: OffsetDateTime,
 }
 
-/// Bounds on flows under way.
+/// Bounds on the flows of one device.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of one device.
-    pub per_device: u32,
+    /// Under way at once.
+    pub open: u32,
+    /// Started since `recently`, ended ones included: who starts and cancels in a loop fills no table.
+    pub started: u32,
+    /// Since when `started` counts.
+    pub recently: OffsetDateTime,
 }
 
 /// What became of a start.
@@ -101,7 +105,8 @@ impl Store {
             select $1, device, name, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14
             from slots where device = $2 and name = $3
               and (select count(*) from flows where device = $2
-                   and status in ('pending', 'authorizing', 'exchanging', 'confirm') and expires_at > $13) < $15",
+                   and status in ('pending', 'authorizing', 'exchanging', 'confirm') and expires_at > $13) < $15
+              and (select count(*) from flows where device = $2 and created_at > $16) < $17",
             new.id.0,
             new.address.device.0,
             new.address.slot.as_str(),
@@ -116,7 +121,9 @@ impl Store {
             lookup_hash("user code", new.user_code.expose()).to_vec(),
             now,
             new.expires_at,
-            i64::from(limits.per_device)
+            i64::from(limits.open),
+            limits.recently,
+            i64::from(limits.started)
         )
         .execute(&mut *transaction)
         .await?;

@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("flows", &["domain", "vault", "store", "bus", "provider"]),
     ("relay", &["domain", "store", "bus"]),
     // `store` and `vault` for the types that verbs answer with: rows, errors, claims, parsed keys.
-    ("http", &["domain", "vault", "store", "flows", "relay"]),
+    ("http", &["domain", "flows", "relay"]),
     ("seams", &["domain"]),
     ("cluster", &[]),
     ("config", &["domain"]),

@@ -182,3 +182,21 @@ async fn a11_a_device_has_twenty_flows_open_and_the_table_stays_flat() {
     Attempt::start(&service, home).await;
     assert_eq!(provider.requests().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a11_who_starts_and_cancels_in_a_loop_fills_no_table() {
+    let (service, provider) =
+        (Service::with(&[("FLOW__PENDING_PER_DEVICE", "1")]).await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let mut browser = Browser::default();
+    for _ in 0..10 {
+        let connection = home.connect(&service).await;
+        let url = connection["connect_url"].as_str().unwrap();
+        let page = browser.open(&service, url).await;
+        assert_eq!(browser.decide(&service, url, &page, "cancel").await.status, 303);
+    }
+    let refused = home.call(&service, Method::POST, &home.at("/connect"), None).await;
+    assert_eq!(refused.status, 429, "{}", refused.text);
+    service.clock.advance(Duration::seconds(601));
+    home.connect(&service).await;
+}
