@@ -16,6 +16,8 @@ create table signing_keys (
     retires_at timestamptz
 );
 
+create sequence claim_numbers;
+
 -- The plugin store. The configuration is sealed whole: unknown members may be secrets too.
 create table plugins (
     id text primary key,
@@ -27,8 +29,8 @@ create table plugins (
     -- A quarantined plugin waits for the owner's approval on the shared redirect URI and claims nothing.
     quarantined boolean not null,
     approved_at timestamptz,
-    -- Since when it claims this; an older claim wins.
-    claimed_at timestamptz not null,
+    -- The lower number claimed first and wins. Drawn while the table is locked: replicas' clocks differ.
+    claim_number bigint not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
     check (not (quarantined and approved_at is not null))

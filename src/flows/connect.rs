@@ -163,7 +163,7 @@ impl Broker {
             Some(parsed.configuration.claim(variables))
         });
         let as_stored = own.as_ref() == Some(claim);
-        let since = row.as_ref().filter(|_| as_stored).map(|row| row.claimed_at);
+        let since = row.as_ref().filter(|_| as_stored).map(|row| row.claim_number);
         if !self.store.is_claimed_by_another(&state.plugin, claim, since).await? {
             return Ok(());
         }

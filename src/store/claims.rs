@@ -1,7 +1,6 @@
 //! Which plugin speaks for which authorization server: the evidence behind a quarantine (the flow, 3).
 
 use sqlx::PgExecutor;
-use time::OffsetDateTime;
 
 use super::{Store, StoreError};
 use crate::domain::{ids::PluginId, plugin::Claim};
@@ -9,7 +8,7 @@ use crate::domain::{ids::PluginId, plugin::Claim};
 /// What one plugin claims.
 struct Claimed {
     claim: Claim,
-    claimed_at: OffsetDateTime,
+    number: i64,
 }
 
 /// Claims that could conflict with `auth_origin`: of the same origin, or with a name where a host label stands.
@@ -20,7 +19,7 @@ async fn list_claims(
 ) -> Result<Vec<Claimed>, StoreError> {
     let rows = sqlx::query!(
         "-- list_claims
-        select auth_origin, token_origin, client_id, claimed_at from plugins
+        select auth_origin, token_origin, client_id, claim_number from plugins
         where not quarantined and id <> $1
           and (auth_origin = $2 or strpos(auth_origin, '{') > 0 or strpos($2, '{') > 0)",
         other_than.as_str(),
@@ -36,31 +35,31 @@ async fn list_claims(
                 token_origin: row.token_origin,
                 client_id: row.client_id,
             },
-            claimed_at: row.claimed_at,
+            number: row.claim_number,
         })
         .collect())
 }
 
-/// Whether any other plugin claims what `claim` says.
+/// Whether another plugin claims what `claim` says, and did so before the claim `since` where that is given.
 pub(super) async fn is_claimed(
     executor: impl PgExecutor<'_>,
     plugin: &PluginId,
     claim: &Claim,
+    since: Option<i64>,
 ) -> Result<bool, StoreError> {
     let claims = list_claims(executor, plugin, &claim.auth_origin).await?;
-    Ok(claims.iter().any(|other| claim.conflicts_with(&other.claim)))
+    let older = |number: i64| since.is_none_or(|since| number < since);
+    Ok(claims.iter().any(|other| older(other.number) && claim.conflicts_with(&other.claim)))
 }
 
 impl Store {
-    /// Whether another plugin claims what `claim` says, and did so before `since` where that is given.
+    /// Whether another plugin claims what `claim` says, and did so before the claim `since` where that is given.
     pub async fn is_claimed_by_another(
         &self,
         plugin: &PluginId,
         claim: &Claim,
-        since: Option<OffsetDateTime>,
+        since: Option<i64>,
     ) -> Result<bool, StoreError> {
-        let claims = list_claims(&self.pool, plugin, &claim.auth_origin).await?;
-        let older = |at: OffsetDateTime| since.is_none_or(|since| at < since);
-        Ok(claims.iter().any(|other| older(other.claimed_at) && claim.conflicts_with(&other.claim)))
+        is_claimed(&self.pool, plugin, claim, since).await
     }
 }

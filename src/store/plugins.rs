@@ -25,8 +25,8 @@ pub struct PluginRow {
     pub configuration: Document,
     /// What it claims to speak for.
     pub claim: Claim,
-    /// Since when.
-    pub claimed_at: OffsetDateTime,
+    /// Which claim that was: the lower number came first.
+    pub claim_number: i64,
     /// Whether it waits for the owner's approval.
     pub quarantined: bool,
     /// When the owner approved this claim.
@@ -59,13 +59,25 @@ impl Store {
         sqlx::query!("-- lock_claims\nlock table plugins in share row exclusive mode")
             .execute(&mut *transaction)
             .await?;
-        let conflicts =
-            redirect_uri == RedirectUriKind::Shared && is_claimed(&mut *transaction, id, claim).await?;
+        // A claim that stays the same keeps its place: those that came after it can't quarantine it.
+        let since = sqlx::query_scalar!(
+            "-- find_claim_number
+            select claim_number from plugins
+            where id = $1 and auth_origin = $2 and token_origin = $3 and client_id = $4",
+            id.as_str(),
+            claim.auth_origin,
+            claim.token_origin,
+            claim.client_id
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let conflicts = redirect_uri == RedirectUriKind::Shared
+            && is_claimed(&mut *transaction, id, claim, since).await?;
         let inserted = sqlx::query_scalar!(
             r#"-- put_plugin
             insert into plugins as old (id, configuration, auth_origin, token_origin, client_id, quarantined,
-                approved_at, claimed_at, created_at, updated_at)
-            values ($1, $2, $3, $4, $5, $6, null, $7, $7, $7)
+                approved_at, claim_number, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, null, nextval('claim_numbers'), $7, $7)
             on conflict (id) do update set
                 configuration = excluded.configuration, updated_at = excluded.updated_at,
                 auth_origin = excluded.auth_origin, token_origin = excluded.token_origin,
@@ -76,9 +88,9 @@ impl Store {
                 approved_at = case when (old.auth_origin, old.token_origin, old.client_id)
                       = (excluded.auth_origin, excluded.token_origin, excluded.client_id)
                     then old.approved_at end,
-                claimed_at = case when (old.auth_origin, old.token_origin, old.client_id)
+                claim_number = case when (old.auth_origin, old.token_origin, old.client_id)
                       = (excluded.auth_origin, excluded.token_origin, excluded.client_id)
-                    then old.claimed_at else excluded.claimed_at end
+                    then old.claim_number else excluded.claim_number end
             returning (xmax = 0) as "inserted!""#,
             id.as_str(),
             sealed,
@@ -101,7 +113,7 @@ impl Store {
         let row = sqlx::query_as!(
             SealedPlugin,
             "-- find_plugin
-            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claimed_at
+            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claim_number
             from plugins where id = $1",
             id.as_str()
         )
@@ -115,7 +127,7 @@ impl Store {
         let rows = sqlx::query_as!(
             SealedPlugin,
             "-- list_plugins
-            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claimed_at
+            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claim_number
             from plugins order by id limit 10000"
         )
         .fetch_all(&self.pool)
@@ -182,7 +194,7 @@ impl Store {
                 token_origin: row.token_origin,
                 client_id: row.client_id,
             },
-            claimed_at: row.claimed_at,
+            claim_number: row.claim_number,
             quarantined: row.quarantined,
             approved_at: row.approved_at,
         })
@@ -201,5 +213,5 @@ struct SealedPlugin {
     client_id: String,
     quarantined: bool,
     approved_at: Option<OffsetDateTime>,
-    claimed_at: OffsetDateTime,
+    claim_number: i64,
 }

@@ -124,3 +124,15 @@ async fn b03_a_variable_that_chooses_the_authorization_server_is_judged_by_its_v
         assert_eq!(rivals.reconnect().await.status, status);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b03_an_approved_rival_takes_nothing_from_who_was_first() {
+    let rivals = Rivals::start().await;
+    assert_eq!(rivals.connect(json!({"name": "Rival"})).await.status, 409);
+    assert_eq!(rivals.approve().await, 204);
+    let again = put(&rivals.service, "acme", &rivals.honest.configuration()).await;
+    let warned =
+        again["warnings"].as_array().unwrap().iter().any(|warning| warning["field"] == "/auth_endpoint");
+    assert!(!warned, "{again}");
+    rivals.home.connect(&rivals.service).await;
+}
