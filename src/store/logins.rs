@@ -72,7 +72,10 @@ impl Store {
                     failures = least(old.failures + 1, 1000000),
                     retry_at = $3::timestamptz + make_interval(
                         secs => ($4::float8[])[least(old.failures + 1, cardinality($4::float8[]))])
-                where old.retry_at <= $3::timestamptz
+                -- While tries are free, none is refused because another replica's present was a little later.
+                where old.failures = 0
+                   or ($4::float8[])[least(old.failures, cardinality($4::float8[]))] = 0
+                   or old.retry_at <= $3::timestamptz
                 returning network)
             select (select network from tried) as door,
                 (select password_hash from devices where id = $1) as password_hash,
