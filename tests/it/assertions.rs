@@ -118,8 +118,8 @@ async fn every_refusal_has_the_form_of_rfc_6749_and_says_what_to_do() {
         json!({"jti": null}),
         json!({"jti": ""}),
         json!({"exp": null}),
-        json!({"exp": now + 301}),
-        json!({"exp": now}),
+        json!({"iat": now, "exp": now + 301}),
+        json!({"iat": now, "exp": now}),
         json!({"exp": "soon"}),
         json!({"nbf": now + 600}),
     ] {
