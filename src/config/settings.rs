@@ -191,7 +191,7 @@ impl Settings {
         }
         if self.server.bind == self.admin.bind && self.server.bind.port() != 0 {
             return Err(SettingsError::Contradiction(
-                "server.bind and admin.bind are the same; the console needs a port of its own",
+                "server.bind and admin.bind are the same; the operator's listener needs a port of its own",
             ));
         }
         Ok(())

@@ -144,7 +144,9 @@ impl Broker {
         let forget_at = now + self.settings.access_token_life + super::access::REVOCATION_MARGIN;
         let removed = self.store.remove_trusted_key(device, key, by, now, forget_at).await?;
         self.refresh_access().await?;
-        tracing::info!(%device, %key, "key removed");
+        if removed == RemoveKey::Removed {
+            tracing::info!(%device, %key, "key removed");
+        }
         Ok(removed)
     }
 
@@ -154,7 +156,9 @@ impl Broker {
         let forget_at = now + self.settings.access_token_life + super::access::REVOCATION_MARGIN;
         let removed = self.store.delete_device(device, by, now, forget_at).await?;
         self.refresh_access().await?;
-        tracing::info!(%device, "device removed");
+        if removed {
+            tracing::info!(%device, "device removed");
+        }
         Ok(removed)
     }
 }

@@ -1,4 +1,4 @@
-//! The QR code of a link, for a console or a plugin that shows one beside the typed code.
+//! The QR code of a link: the page that a typed code opens shows it, to go on with a phone.
 
 use qrcode::{EcLevel, QrCode, render::svg};
 
