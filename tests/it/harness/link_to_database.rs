@@ -1,21 +1,23 @@
-//! The way from a service to its database, which a test can cut and mend.
+//! The way from a service to its database, which a test can cut and mend, and listen in on.
 
 use std::sync::{Arc, Mutex};
 
 use sqlx::ConnectOptions as _;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy},
     net::{TcpListener, TcpStream, UnixStream},
     task::{AbortHandle, JoinSet},
 };
 use url::Url;
 
-use super::Service;
+use super::{Service, statements::Statements};
 
 /// A forwarder on loopback.
 pub(crate) struct DatabaseLink {
     /// For `database.url`.
     pub(crate) url: String,
+    /// What goes over it.
+    pub(crate) statements: Statements,
     port: u16,
     upstream: Upstream,
     forwarding: Arc<Mutex<Option<AbortHandle>>>,
@@ -42,7 +44,10 @@ impl DatabaseLink {
         url.set_username(options.get_username()).unwrap();
         let own = options.to_url_lossy();
         url.set_password(own.password()).unwrap();
-        let link = Self { url: url.into(), port, upstream, forwarding: Arc::default() };
+        // Without asking for TLS first, so that what goes over it can be read from the first byte on.
+        url.set_query(Some("sslmode=disable"));
+        let statements = Statements::default();
+        let link = Self { url: url.into(), statements, port, upstream, forwarding: Arc::default() };
         link.forward(listener);
         link
     }
@@ -61,29 +66,48 @@ impl DatabaseLink {
     }
 
     fn forward(&self, listener: TcpListener) {
-        let upstream = self.upstream.clone();
+        let (upstream, statements) = (self.upstream.clone(), self.statements.clone());
         let forwarding = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(join(stream, upstream.clone()));
+                connections.spawn(join(stream, upstream.clone(), statements.clone()));
             }
         });
         *self.forwarding.lock().unwrap() = Some(forwarding.abort_handle());
     }
 }
 
-async fn join(mut stream: TcpStream, upstream: Upstream) {
+async fn join(stream: TcpStream, upstream: Upstream, statements: Statements) {
     // Either side may end at any time, which is what the tests want.
     match upstream {
         Upstream::Socket(path) => {
-            if let Ok(mut other) = UnixStream::connect(path).await {
-                let _ = copy_bidirectional(&mut stream, &mut other).await;
+            if let Ok(other) = UnixStream::connect(path).await {
+                forward(stream, other, statements).await;
             }
         }
         Upstream::Address(host, port) => {
-            if let Ok(mut other) = TcpStream::connect((host, port)).await {
-                let _ = copy_bidirectional(&mut stream, &mut other).await;
+            if let Ok(other) = TcpStream::connect((host, port)).await {
+                forward(stream, other, statements).await;
             }
         }
+    }
+}
+
+async fn forward(service: TcpStream, database: impl AsyncRead + AsyncWrite, statements: Statements) {
+    let (mut asks, mut hears) = service.into_split();
+    let (mut answers, mut asked) = tokio::io::split(database);
+    let mut listening = statements.listen();
+    let there = async {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(length @ 1..) = asks.read(&mut buffer).await {
+            listening.hear(&buffer[..length]);
+            if asked.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        _ = copy(&mut answers, &mut hears) => {}
     }
 }

@@ -14,6 +14,7 @@ mod link_to_database;
 mod process;
 mod provider;
 pub(crate) mod service;
+mod statements;
 mod tables;
 
 pub(crate) use self::{

@@ -1,0 +1,51 @@
+//! What a call costs the database, counted on the wire.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{DatabaseLink, Home, Provider, Relay, Service, call_with};
+
+/// A service whose statements are counted, and a home that is linked.
+async fn stage() -> (DatabaseLink, Service, Home) {
+    let (origin, provider) = (Service::start().await, Provider::start().await);
+    let home = Home::enrol(&origin, &provider).await;
+    home.link(&origin).await;
+    let link = DatabaseLink::to(&origin).await;
+    let service = origin.replica_with(&[("DATABASE__URL", link.url.as_str())]).await;
+    assert!(!link.statements.take().is_empty(), "the start is heard");
+    (link, service, home)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_check_costs_no_query() {
+    let (link, service, home) = stage().await;
+    let token = home.token(&service).await;
+    assert_eq!(link.statements.take(), ["list_trusted_keys", "spend_assertion"], "asking for one");
+
+    // Who calls is known and may not: refused before anything is looked up.
+    let refused = (0..50).map(|_| call_with(&service, &token, Method::GET, "/api/plugins", None));
+    assert!(join_all(refused).await.iter().all(|reply| reply.status == 403));
+    let forged = format!("{token}x");
+    let strangers = (0..50).map(|_| call_with(&service, &forged, Method::GET, "/api/plugins", None));
+    assert!(join_all(strangers).await.iter().all(|reply| reply.status == 401));
+    assert_eq!(link.statements.take(), [""; 0]);
+
+    let ack = json!({"slot": home.slot, "version": 1});
+    assert_eq!(call_with(&service, &token, Method::POST, "/api/ack", Some(ack)).await.status, 204);
+    assert_eq!(link.statements.take(), ["ack"], "what it came for, and no more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_handshake_costs_one_query_whatever_the_number_of_slots() {
+    let (link, service, home) = stage().await;
+    let home = home.with_slot("cooling");
+    home.install(&service, "acme", json!({})).await.expect(201);
+    let token = home.token(&service).await;
+    link.statements.take();
+    let mut relay = Relay::attach(&service, &token).await;
+    let mut told = vec![relay.next().await, relay.next().await, relay.next().await];
+    told.retain(|frame| frame["event"] == "customns" || frame["event"] == "oauth");
+    assert_eq!(told.len(), 3, "two configurations and a consent: {told:?}");
+    assert_eq!(link.statements.take(), ["list_states"]);
+}
