@@ -23,6 +23,7 @@ mod outcomes;
 pub mod pages;
 mod plugins;
 mod redirect;
+mod reference;
 mod relay;
 pub mod server;
 mod slots;
@@ -45,6 +46,7 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     flows::routes(config);
     token::routes(config);
     audit::routes(config);
+    reference::routes(config);
     relay::routes(config);
     connect::routes(config);
     redirect::routes(config);

@@ -36,6 +36,7 @@ mod provider_faults;
 mod quarantine;
 mod races;
 mod redirect_back;
+mod reference;
 mod relay_admission;
 mod relay_delivery;
 mod rotation;

@@ -37,6 +37,7 @@ pub use text::{Shown, ShownHost};
 const FALLBACK: &str = "<!doctype html><html lang=\"en\"><title>Something went wrong</title>\
     <h1>Something went wrong</h1><p>Please load this page again.</p></html>";
 
-fn html(template: &impl askama::Template) -> String {
+/// A page's HTML.
+pub(super) fn html(template: &impl askama::Template) -> String {
     template.render().unwrap_or_else(|_| FALLBACK.to_owned())
 }

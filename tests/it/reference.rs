@@ -1,0 +1,177 @@
+//! The API's reference: it has each call that there is, no other, and tells the truth about what comes back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Home, Provider, Reply, Service, call_with, with_json};
+
+/// What browsers open, and what is on the operator's listener: no program calls it.
+fn is_for_browsers(path: &str) -> bool {
+    [
+        "/connect/",
+        "/link",
+        "/login",
+        "/api/login/callback",
+        "/api/authorize",
+        "/api/cloudlink/redirect",
+        "/assets/",
+        "/docs",
+        "/admin",
+    ]
+    .iter()
+    .any(|beginning| path.starts_with(beginning))
+}
+
+/// `METHOD path` of each route that the sources register.
+fn registered() -> BTreeSet<String> {
+    let mut routes = BTreeSet::new();
+    let resource = regex::Regex::new(r#"web::resource\(\s*"([^"]+)"\s*,?\s*\)"#).unwrap();
+    let method = regex::Regex::new(r"\.route\(\s*web::(get|post|put|patch|delete)\(\)").unwrap();
+    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")) {
+        let text = fs::read_to_string(file).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let starts: Vec<_> = resource.captures_iter(text).collect();
+        for (nth, start) in starts.iter().enumerate() {
+            let end = starts.get(nth + 1).map_or(text.len(), |next| next.get(0).unwrap().start());
+            let behind = &text[start.get(0).unwrap().end()..end];
+            for verb in method.captures_iter(behind) {
+                routes.insert(format!("{} {}", verb[1].to_uppercase(), &start[1]));
+            }
+        }
+    }
+    routes.retain(|route| !is_for_browsers(route.split_once(' ').unwrap().1));
+    routes
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+async fn openapi(service: &Service) -> Value {
+    Reply::of(service.request(Method::GET, "/api/openapi.json")).await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_has_every_call_and_no_other() {
+    let document = openapi(&Service::start().await).await;
+    let mut told = BTreeSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        told.extend(
+            methods.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())),
+        );
+    }
+    assert_eq!(told, registered());
+}
+
+/// What a schema demands and a value lacks, as far as these schemas go: type, required members, each member.
+fn lacks(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+        return lacks(document, document.pointer(name.trim_start_matches('#')).unwrap(), value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let mut found = Vec::new();
+    let allowed = match schema.get("type") {
+        Some(Value::String(one)) => one == kind,
+        Some(Value::Array(several)) => several.contains(&json!(kind)),
+        _ => true,
+    };
+    if !allowed {
+        found.push(format!("{at} is {kind}"));
+    }
+    if schema.get("enum").and_then(Value::as_array).is_some_and(|words| !words.contains(value)) {
+        found.push(format!("{at} is {value}"));
+    }
+    if let (Some(members), Value::Object(there)) =
+        (schema.get("properties").and_then(Value::as_object), value)
+    {
+        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            if !there.contains_key(name.as_str().unwrap()) {
+                found.push(format!("{at} lacks {name}"));
+            }
+        }
+        for (name, member) in there {
+            if let Some(schema) = members.get(name) {
+                found.extend(lacks(document, schema, member, &format!("{at}/{name}")));
+            }
+        }
+    }
+    if let (Some(items), Value::Array(elements)) = (schema.get("items"), value) {
+        for (nth, element) in elements.iter().enumerate() {
+            found.extend(lacks(document, items, element, &format!("{at}/{nth}")));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_back_has_the_shape_that_the_reference_tells() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let document = openapi(&service).await;
+    let home = Home::enrol(&service, &provider).await;
+    home.link(&service).await;
+    let connection = home.connect(&service).await;
+    let (device, flow) = (home.device.as_str(), connection["flow"].as_str().unwrap());
+    let token = home.token(&service).await;
+    let mut checked = BTreeMap::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let Some(operation) = methods.get("get") else { continue };
+        if path.ends_with("/relay") {
+            continue;
+        }
+        let concrete = path
+            .replace("{plugin}", "acme")
+            .replace("{device}", device)
+            .replace("{slot}", &home.slot)
+            .replace("{flow}", flow);
+        let by_owner = service.owner(Method::GET, &concrete, None).await;
+        let reply = if by_owner.status == 403 {
+            call_with(&service, &token, Method::GET, &concrete, None).await
+        } else {
+            by_owner
+        };
+        let status = reply.status.to_string();
+        let answer = operation["responses"].get(&status).unwrap_or_else(|| panic!("{path}: {status}"));
+        if let Some(schema) = answer.pointer("/content/application~1json/schema") {
+            assert_eq!(lacks(&document, schema, &reply.json, path), [""; 0]);
+            checked.insert(path.clone(), ());
+        }
+    }
+    assert!(checked.len() >= 12, "{checked:?}");
+    let refused = Reply::of(with_json(service.request(Method::POST, "/api/devices"), Some(json!({})))).await;
+    let problem = &document["components"]["schemas"]["Problem"];
+    assert_eq!(lacks(&document, problem, &refused.json, "problem"), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_shows_each_call_to_people_and_loads_nothing_from_elsewhere() {
+    let service = Service::start().await;
+    let page = Reply::of(service.request(Method::GET, "/docs")).await;
+    assert_eq!(page.status, 200);
+    assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    for route in registered() {
+        assert!(page.text.contains(&format!("<h2><code>{}", route.replace('<', "&lt;"))), "{route}");
+    }
+    assert!(!page.text.contains("<script") && !page.text.contains("://"), "nothing from elsewhere");
+}
