@@ -48,6 +48,8 @@ words! {
         SlotInstalled = "slot.installed",
         /// A slot was removed.
         SlotRemoved = "slot.removed",
+        /// A slot was unlinked: its tokens were erased.
+        SlotUnlinked = "slot.unlinked",
         /// A flow linked its slot.
         FlowLinked = "flow.linked",
         /// A flow's person refused at the provider.

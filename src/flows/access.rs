@@ -181,6 +181,16 @@ impl AccessControl {
 }
 
 impl Broker {
+    /// The hidden `csrf` of the console's forms.
+    pub fn console_csrf(&self) -> String {
+        self.ring.console_csrf(self.now())
+    }
+
+    /// Whether a form with this `csrf` came from a page of the console that is not too old.
+    pub fn is_console_csrf(&self, given: &str) -> bool {
+        self.ring.is_console_csrf(self.now(), given)
+    }
+
     /// Makes the first signing key where there is none, and reads keys and revocations.
     pub async fn prepare_access(&self) -> Result<(), PrepareError> {
         let now = self.now();

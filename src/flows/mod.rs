@@ -19,6 +19,7 @@ mod redirect;
 mod rotation;
 mod sweep;
 mod tokens;
+mod unlink;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub use self::{
     login::{Entitlement, LoginError, PasswordChangeError, PasswordError},
     overrides::OverrideError,
     plugins::{PluginView, PutPluginError},
+    reading::{AuditPage, Installation, Listed, Overview, VariableView},
     redirect::{CallbackPath, Redirected, Refusal},
     rotation::Retire,
     sweep::{keep_access_fresh, sweep},
@@ -59,7 +61,8 @@ use crate::{
 };
 pub use crate::{
     store::{
-        AuditRow, DeviceRow, FlowRow, PasswordReach, PutPlugin, RemoveKey, SlotRow, StoreError, TrustedKeyRow,
+        AuditRow, Counts, DeviceRow, FlowRow, NamedSlot, PasswordReach, PutPlugin, RemoveKey, SlotRow,
+        StoreError, TrustedKeyRow, Unlinked, WaitingFlow,
     },
     vault::{
         access_token::{AccessClaims, Credential, Subject},

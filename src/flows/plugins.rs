@@ -8,7 +8,7 @@ use crate::{
         audit::Origin,
         ids::PluginId,
         json::Object,
-        plugin::{self, Document, FieldError, RedirectUriKind, Warning},
+        plugin::{self, Claim, Document, FieldError, RedirectUriKind, Warning},
         public_url::PublicUrl,
     },
     store::{PluginRow, PutPlugin, StoreError},
@@ -27,6 +27,10 @@ pub struct PluginView {
     pub shared_redirect_uri: String,
     /// What its author should know.
     pub warnings: Vec<Warning>,
+    /// Whether it waits for the owner's approval.
+    pub quarantined: bool,
+    /// The authorization and the token server it speaks for, as it claims.
+    pub claim: Claim,
 }
 
 /// Why a configuration was not stored.
@@ -57,7 +61,8 @@ impl Broker {
         let redirect_uri = parsed.configuration.redirect_uri;
         let put = self.store.put_plugin(id, &document, &claim, redirect_uri, by, self.now()).await?;
         let quarantined = self.store.find_plugin(id).await?.is_some_and(|row| row.quarantined);
-        let view = view(&self.settings.public_url, id, &document, parsed.warnings, quarantined);
+        let subject = Viewed { id, document: &document, claim: &claim, quarantined };
+        let view = view(&self.settings.public_url, &subject, parsed.warnings);
         Ok((put, view))
     }
 
@@ -83,7 +88,7 @@ impl Broker {
         self.store.approve_plugin(id, by, self.now()).await
     }
 
-    fn view_plugin(&self, row: &PluginRow) -> PluginView {
+    pub(super) fn view_plugin(&self, row: &PluginRow) -> PluginView {
         // What was accepted once is shown even where today's rules would refuse it.
         let warnings = match plugin::parse(&row.configuration, self.settings.egress) {
             Ok(parsed) => parsed.warnings,
@@ -91,17 +96,26 @@ impl Broker {
                 errors.into_iter().map(|error| Warning { field: error.field, detail: error.detail }).collect()
             }
         };
-        view(&self.settings.public_url, &row.id, &row.configuration, warnings, row.quarantined)
+        let subject = Viewed {
+            id: &row.id,
+            document: &row.configuration,
+            claim: &row.claim,
+            quarantined: row.quarantined,
+        };
+        view(&self.settings.public_url, &subject, warnings)
     }
 }
 
-fn view(
-    public_url: &PublicUrl,
-    id: &PluginId,
-    document: &Document,
-    mut warnings: Vec<Warning>,
+/// A plugin to show.
+struct Viewed<'a> {
+    id: &'a PluginId,
+    document: &'a Document,
+    claim: &'a Claim,
     quarantined: bool,
-) -> PluginView {
+}
+
+fn view(public_url: &PublicUrl, subject: &Viewed<'_>, mut warnings: Vec<Warning>) -> PluginView {
+    let Viewed { id, document, claim, quarantined } = *subject;
     if quarantined {
         warnings.push(Warning {
             field: "/auth_endpoint".to_owned(),
@@ -116,5 +130,7 @@ fn view(
         own_redirect_uri: public_url.redirect_uri(RedirectUriKind::Own, id),
         shared_redirect_uri: public_url.redirect_uri(RedirectUriKind::Shared, id),
         warnings,
+        quarantined,
+        claim: claim.clone(),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         plugin::FieldError,
         topic::Channel,
     },
-    flows::{Broker, InstallError, Installed, OverrideError, SlotRow, TokenUnavailable},
+    flows::{Broker, InstallError, Installed, OverrideError, SlotRow, TokenUnavailable, Unlinked},
 };
 
 /// The routes.
@@ -36,7 +36,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                 .route(web::get().to(show_settings))
                 .route(web::patch().to(override_settings)),
         )
-        .service(web::resource("/api/devices/{device}/slots/{slot}/token").route(web::get().to(token)));
+        .service(web::resource("/api/devices/{device}/slots/{slot}/token").route(web::get().to(token)))
+        .service(web::resource("/api/devices/{device}/slots/{slot}/tokens").route(web::delete().to(unlink)));
 }
 
 #[derive(Deserialize)]
@@ -133,6 +134,20 @@ async fn token(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Res
     let address = path.address();
     caller.slot(&address, Channel::Events)?;
     Ok(HttpResponse::Ok().json(broker.current_token(&address).await?))
+}
+
+async fn unlink(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: SlotPath,
+    client: ClientAddress,
+) -> Result<HttpResponse, Problem> {
+    let address = path.address();
+    caller.owner_or_slot(&address)?;
+    match broker.unlink(&address, &caller.origin(client)).await? {
+        Unlinked::Erased(_) | Unlinked::Already => Ok(HttpResponse::NoContent().finish()),
+        Unlinked::UnknownSlot => Err(Problem::not_found()),
+    }
 }
 
 fn rendered(slot: &SlotRow) -> Value {

@@ -57,6 +57,66 @@ impl Store {
         Ok(rows)
     }
 
+    /// The entries that came right after the one with the id `after`, newest first.
+    pub async fn list_audit_after(&self, after: i64, limit: u8) -> Result<Vec<AuditRow>, StoreError> {
+        let mut rows = sqlx::query_as!(
+            AuditRow,
+            "-- list_audit_after
+            select id, at, actor, address, action, subject, detail from audit
+            where id > $1 order by id limit $2",
+            after,
+            i64::from(limit)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.reverse();
+        Ok(rows)
+    }
+
+    /// As [`Store::list_audit`], of one subject alone.
+    pub async fn list_audit_of_subject(
+        &self,
+        subject: &str,
+        before: Option<i64>,
+        limit: u8,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let rows = sqlx::query_as!(
+            AuditRow,
+            "-- list_audit_of_subject
+            select id, at, actor, address, action, subject, detail from audit
+            where subject = $1 and id < $2 order by id desc limit $3",
+            subject,
+            before.unwrap_or(i64::MAX),
+            i64::from(limit)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows)
+    }
+
+    /// Of each of these subjects the newest entry with one of these actions.
+    pub async fn list_latest_audit(
+        &self,
+        subjects: &[String],
+        actions: &[Action],
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let actions: Vec<String> = actions.iter().map(|action| action.as_str().to_owned()).collect();
+        let rows = sqlx::query_as!(
+            AuditRow,
+            r#"-- list_latest_audit
+            select a.id as "id!", a.at as "at!", a.actor as "actor!", a.address, a.action as "action!", a.subject,
+                a.detail
+            from unnest($1::text[]) as wanted (subject) cross join lateral (
+                select id, at, actor, address, action, subject, detail from audit
+                where audit.subject = wanted.subject and action = any($2) order by id desc limit 1) a"#,
+            subjects,
+            &actions
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows)
+    }
+
     /// Forgets what was written before `before`.
     pub async fn forget_audit(&self, before: OffsetDateTime) -> Result<(), StoreError> {
         sqlx::query!("-- forget_audit\ndelete from audit where at < $1", before).execute(&self.pool).await?;

@@ -101,6 +101,28 @@ impl Store {
             .collect())
     }
 
+    /// Devices, oldest first, from behind `after` on.
+    pub async fn list_devices_after(
+        &self,
+        after: Option<DeviceId>,
+        limit: u8,
+    ) -> Result<Vec<DeviceRow>, StoreError> {
+        let rows = sqlx::query!(
+            "-- list_devices_after
+            select id, name, created_at from devices
+            where $1::uuid is null or (created_at, id) > (select created_at, id from devices where id = $1::uuid)
+            order by created_at, id limit $2",
+            after.map(|device| device.0),
+            i64::from(limit)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| DeviceRow { id: DeviceId(row.id), name: row.name, created_at: row.created_at })
+            .collect())
+    }
+
     /// Renames a device. Whether there is one.
     pub async fn rename_device(&self, id: DeviceId, name: &str) -> Result<bool, StoreError> {
         let done = sqlx::query!("-- rename_device\nupdate devices set name = $2 where id = $1", id.0, name)

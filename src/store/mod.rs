@@ -15,6 +15,7 @@ mod flows;
 mod grants;
 mod logins;
 mod outcome;
+mod overview;
 mod plugins;
 mod revocations;
 mod schema;
@@ -22,6 +23,7 @@ mod signing_keys;
 mod slots;
 mod states;
 mod trusted_keys;
+mod unlink;
 
 use std::sync::Arc;
 
@@ -38,12 +40,14 @@ pub use self::{
     flows::{FlowConfiguration, FlowRow},
     logins::{Door, LoggedIn, LoginTry},
     outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
+    overview::{Counts, NamedSlot, WaitingFlow},
     plugins::{PluginRow, PutPlugin},
     revocations::{Revocation, Revoked},
     schema::{SchemaError, migrate},
     signing_keys::{Retirement, SigningKeyRow},
     slots::{NewSlot, PutSlot, Reconfiguration, SlotRow, TokensAfterChange},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
+    unlink::Unlinked,
 };
 use crate::{
     domain::clock::Entropy,

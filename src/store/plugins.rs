@@ -135,6 +135,25 @@ impl Store {
         rows.into_iter().map(|row| self.open_plugin(row)).collect()
     }
 
+    /// Plugins by id, from behind `after` on.
+    pub async fn list_plugins_after(
+        &self,
+        after: Option<&PluginId>,
+        limit: u8,
+    ) -> Result<Vec<PluginRow>, StoreError> {
+        let rows = sqlx::query_as!(
+            SealedPlugin,
+            "-- list_plugins_after
+            select id, configuration, auth_origin, token_origin, client_id, quarantined, approved_at, claim_number
+            from plugins where id > $1 order by id limit $2",
+            after.map_or("", PluginId::as_str),
+            i64::from(limit)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(|row| self.open_plugin(row)).collect()
+    }
+
     /// Removes a plugin from the store; slots keep the copies they made. Whether there was one.
     pub async fn delete_plugin(
         &self,

@@ -9,11 +9,11 @@ use super::{
     Column, Store, StoreError,
     audit::{NewAudit, put_audit},
     column, parse_column,
+    unlink::end_flows_of_slot,
 };
 use crate::{
     domain::{
-        audit::{Action, Actor, Origin},
-        flow::FlowError,
+        audit::{Action, Origin},
         ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
         plugin::Document,
         slot::{SlotCredentials, SlotStatus},
@@ -190,26 +190,7 @@ impl Store {
             )
             .execute(&mut *transaction)
             .await?;
-            sqlx::query!(
-                "-- end_flows_of_slot
-                with ended as (
-                    update flows set status = 'failed', error = $4, finished_at = $3, callback = null,
-                        exchange_started_at = null, verifier = null, staged = null, confirm_code = null
-                    where device = $1 and slot = $2
-                      and status in ('pending', 'authorizing', 'exchanging', 'confirm')
-                    returning browser_network)
-                insert into audit (at, actor, address, action, subject, detail)
-                select $3, $5, browser_network, $6, $7, $4 from ended",
-                device,
-                slot,
-                now,
-                FlowError::ExchangeFailed.as_str(),
-                Actor::Broker.to_string(),
-                Action::FlowFailed.as_str(),
-                subject(new.address)
-            )
-            .execute(&mut *transaction)
-            .await?;
+            end_flows_of_slot(&mut transaction, new.address, now).await?;
         }
         if let Reconfiguration::Installed(by) = why {
             let done = NewAudit { by, action: Action::SlotInstalled, subject: Some(&subject(new.address)) };
@@ -292,7 +273,8 @@ impl Store {
     }
 }
 
-fn subject(address: &SlotAddress) -> String {
+/// How the audit record names a slot.
+pub(super) fn subject(address: &SlotAddress) -> String {
     format!("slot:{address}")
 }
 

@@ -8,6 +8,7 @@
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ring::KeyRing;
@@ -17,6 +18,8 @@ use crate::domain::{
 };
 
 const HALF: usize = 16;
+/// How long one `csrf` of the console is made; it is accepted for as long again.
+const CONSOLE_BUCKET_SECONDS: i64 = 6 * 60 * 60;
 
 impl KeyRing {
     /// What the `/connect/{handle}` URL of `flow` carries: base64url of the flow's id and the first 16 bytes
@@ -52,6 +55,32 @@ impl KeyRing {
         let form = form(cookie, subject);
         self.keys().fold(false, |accepted, key| accepted | hmac::verify(&key.forms, &form, &given).is_ok())
     }
+
+    /// The hidden `csrf` of the console's forms (I06): good for six to twelve hours. Its pages are shown to the
+    /// owner alone, so whoever knows it has seen one of them. 43 characters of base64url.
+    pub fn console_csrf(&self, now: OffsetDateTime) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.first().forms, &console_form(bucket(now))))
+    }
+
+    /// Whether `given` is the `csrf` of a page of the console, made with any key of the ring, not too long ago.
+    pub fn is_console_csrf(&self, now: OffsetDateTime, given: &str) -> bool {
+        let Ok(given) = URL_SAFE_NO_PAD.decode(given) else { return false };
+        let buckets = [bucket(now), bucket(now) - 1].map(console_form);
+        self.keys().fold(false, |accepted, key| {
+            buckets
+                .iter()
+                .fold(accepted, |accepted, form| accepted | hmac::verify(&key.forms, form, &given).is_ok())
+        })
+    }
+}
+
+fn bucket(now: OffsetDateTime) -> i64 {
+    now.unix_timestamp().div_euclid(CONSOLE_BUCKET_SECONDS)
+}
+
+/// Never the beginning of what [`form`] makes, which is a length.
+fn console_form(bucket: i64) -> Vec<u8> {
+    [&b"console "[..], &bucket.to_be_bytes()].concat()
 }
 
 fn form(cookie: &BrowserCookie, subject: &str) -> Vec<u8> {
@@ -123,5 +152,21 @@ mod tests {
             hmac::sign(&ring.first().handles, b"x").as_ref(),
             hmac::sign(&ring.first().forms, b"x").as_ref()
         );
+    }
+
+    #[test]
+    fn i06_a_form_of_the_console_is_good_for_six_to_twelve_hours_and_with_any_key() {
+        let start = time::macros::datetime!(2026-01-02 00:00:00 UTC);
+        let (hours, older) = (time::Duration::hours, ring(&[1]));
+        let csrf = older.console_csrf(start);
+        assert_eq!(csrf.len(), 43);
+        for (passed, good) in [(0, true), (6, true), (11, true), (12, false), (-1, false), (240, false)] {
+            assert_eq!(older.is_console_csrf(start + hours(passed), &csrf), good, "{passed} h");
+        }
+        assert!(ring(&[2, 1]).is_console_csrf(start, &csrf));
+        assert!(!ring(&[2]).is_console_csrf(start, &csrf));
+        for other in ["", "x", &csrf[1..], &older.browser_csrf(&BrowserCookie::new("c"), "console")] {
+            assert!(!older.is_console_csrf(start, other), "{other}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 30] = [
+const ROUTES: [&str; 31] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",
@@ -28,6 +28,7 @@ const ROUTES: [&str; 30] = [
     "/api/devices/{device}/slots/heating/connect",
     "/api/devices/{device}/slots/heating/flows/{flow}",
     "/api/devices/{device}/slots/heating/token",
+    "/api/devices/{device}/slots/heating/tokens",
     "/api/cloudlink/redirect",
     "/api/cloudlink/redirect/acme?code=x&state=y",
     "/api/cloudlink/relay",

@@ -49,3 +49,4 @@ mod statement_counts;
 mod topics;
 mod trusted_keys;
 mod typing_a_code;
+mod unlinking;
