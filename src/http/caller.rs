@@ -154,7 +154,8 @@ async fn authenticate(request: &HttpRequest) -> Result<Option<Caller>, Problem> 
     }
 }
 
-async fn owner(
+/// The owner, by name and password; a wrong one is counted and recorded.
+pub(super) async fn owner(
     request: &HttpRequest,
     broker: &Broker,
     credentials: &BasicCredentials,

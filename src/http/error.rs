@@ -205,6 +205,16 @@ impl Problem {
         self.code
     }
 
+    /// Members that do not fit: JSON pointer and sentence.
+    pub(super) fn fields(&self) -> &[(String, String)] {
+        &self.errors
+    }
+
+    /// What goes with the answer besides its body, as `Retry-After`.
+    pub(super) fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
     /// The JSON text of the body.
     pub(super) fn body(&self) -> String {
         let body = Body {

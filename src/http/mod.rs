@@ -9,6 +9,7 @@ pub mod browser;
 pub mod caller;
 mod connect;
 pub mod connection;
+mod console;
 mod devices;
 mod enrolment;
 pub mod error;
@@ -56,4 +57,5 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     static_files::routes(config);
+    console::routes(config);
 }

@@ -21,6 +21,7 @@ use crate::{
     config::Settings,
     domain::{
         clock::{Clock, Entropy},
+        plugin::MAX_DOCUMENT,
         secret::SecretValue,
     },
     flows::{Broker, Parts, keep_access_fresh, sweep},
@@ -151,6 +152,8 @@ impl Application {
         let public = listen(server.bind, frame.clone(), tuning, move |config| routes.public(config))
             .with_context(|| format!("server.bind: {} can't be listened on", server.bind))?;
         let tuning = Tuning { workers: Some(1), ..tuning };
+        // A form of the console holds a whole configuration, each quotation mark of it as three bytes.
+        let frame = Frame { limits: Limits { body_bytes: 4 * MAX_DOCUMENT, ..frame.limits }, ..frame };
         let admin = listen(settings.admin.bind, frame, tuning, move |config| data.admin(config))
             .with_context(|| format!("admin.bind: {} can't be listened on", settings.admin.bind))?;
         Ok(Self {

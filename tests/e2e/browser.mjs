@@ -41,19 +41,35 @@ export class Person {
   /** Origins the browser asked for anything. */
   origins = new Set();
 
-  static async arrive(browser, { canaries, javaScript = true }) {
+  /** `login`: `{origin, user, password}`, what this browser answers to HTTP Basic there. */
+  static async arrive(browser, { canaries, javaScript = true, login }) {
     const person = new Person();
     person.#canaries = canaries;
-    person.#context = await browser.newContext({ ...PHONE, javaScriptEnabled: javaScript });
+    const credentials = login && { origin: login.origin, username: login.user, password: login.password };
+    const options = { ...PHONE, javaScriptEnabled: javaScript, httpCredentials: credentials };
+    person.#context = await browser.newContext(options);
     person.#context.setDefaultTimeout(15_000);
-    person.page = await person.#context.newPage();
-    person.page.on('request', (request) => {
+    person.#context.on('request', (request) => {
       const url = new URL(request.url());
       if (!url.protocol.startsWith('http')) return;
       person.origins.add(url.origin);
       canaries.addUrl(url);
     });
+    person.page = await person.#context.newPage();
     return person;
+  }
+
+  /** Does what opens a new tab, and goes on there; answers the tab from before. */
+  async goesOnInNewTab(action) {
+    const before = this.page;
+    [this.page] = await Promise.all([this.#context.waitForEvent('page'), action()]);
+    return before;
+  }
+
+  /** Closes the tab and goes back to `before`. */
+  async returnsTo(before) {
+    await this.page.close();
+    this.page = before;
   }
 
   /** Closes the browser window; the cookies it had are canaries too. */
@@ -162,6 +178,14 @@ export class Person {
   async screenshot(name) {
     mkdirSync(ARTEFACTS, { recursive: true });
     await this.page.screenshot({ path: join(ARTEFACTS, `${name}.png`), fullPage: true });
+  }
+
+  /** The page as it is on a phone and on a desk. */
+  async screenshots(name) {
+    await this.screenshot(`${name}-phone`);
+    await this.page.setViewportSize({ width: 1280, height: 800 });
+    await this.screenshot(`${name}-desk`);
+    await this.page.setViewportSize(PHONE.viewport);
   }
 }
 

@@ -64,6 +64,16 @@ impl Scope {
     /// The longest word, in characters.
     const WORD: usize = 120;
 
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The words that are shown.
+    pub fn words(&self) -> &[Shown] {
+        &self.words
+    }
+
     /// Splits at white space and commas, which is how providers separate (RFC 6749 §3.3 names the space);
     /// any other separator leaves one word. Repeated words are shown once.
     pub fn of(scope: Option<&str>) -> Self {

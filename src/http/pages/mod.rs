@@ -28,16 +28,16 @@ mod tests;
 pub use connect::{AskedFrom, ConnectPage, Network, NextStep, Scope};
 pub use link::{LinkPage, LinkProblem};
 pub use outcome::{Back, Names, Outcome, OutcomePage, Watch};
-pub use policy::{Forms, content_security_policy};
+pub use policy::{Forms, content_security_policy, policy_with_forms_to};
 pub use provider_error::ProviderError;
 pub use qr::{TooLong, VerificationQr};
-pub use text::{Shown, ShownHost};
+pub use text::{Shown, ShownHost, Written};
 
 /// What is shown should a template fail to write into memory.
 const FALLBACK: &str = "<!doctype html><html lang=\"en\"><title>Something went wrong</title>\
     <h1>Something went wrong</h1><p>Please load this page again.</p></html>";
 
-/// A page's HTML.
-pub(super) fn html(template: &impl askama::Template) -> String {
+/// The HTML of a page.
+pub(in crate::http) fn html(template: &impl askama::Template) -> String {
     template.render().unwrap_or_else(|_| FALLBACK.to_owned())
 }

@@ -37,6 +37,15 @@ pub fn content_security_policy(forms: Forms) -> &'static str {
     }
 }
 
+/// The policy of a page of the console: its forms lead to the console, or to a redirect to the public `origin`.
+pub fn policy_with_forms_to(origin: &str) -> String {
+    // A policy can't name an IPv6 address (CSP 3 §2.3.1): there the directive is left out.
+    if origin.contains('[') {
+        return content_security_policy(Forms::Onward).to_owned();
+    }
+    format!("{} {origin}", content_security_policy(Forms::Here))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +61,13 @@ mod tests {
             );
             assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{policy}");
         }
+    }
+
+    #[test]
+    fn the_console_may_send_a_browser_to_the_public_pages_and_nowhere_else() {
+        let policy = policy_with_forms_to("https://link.example");
+        assert!(policy.ends_with("; form-action 'self' https://link.example"), "{policy}");
+        assert!(!policy_with_forms_to("http://[::1]:8080").contains("form-action"));
     }
 
     #[test]

@@ -65,6 +65,27 @@ impl fmt::Display for Shown {
     }
 }
 
+/// Text of many lines for a text field, JSON as a rule. Nothing is cut, since it comes back with the form; invisible
+/// and bidirectional characters stand there as JSON escapes, which mean the same and hide nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Written(String);
+
+impl Written {
+    /// What a field is filled with.
+    pub fn new(text: &str) -> Self {
+        let escaped =
+            |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
+        let written = |c: char| if is_treacherous(c) { escaped(c) } else { String::from(c) };
+        Self(text.chars().map(written).collect())
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Characters that are not white space and yet not seen, or that move other characters about.
 fn is_treacherous(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
@@ -122,6 +143,15 @@ mod tests {
             let shown = Shown::name(&text);
             prop_assert_eq!(shown.as_str(), text.as_str());
         }
+    }
+
+    #[test]
+    fn d02_a_text_field_shows_what_would_hide_and_changes_no_json() {
+        let json = "{\n  \"name\": \"a\u{202e}b\u{e0041}\"\n}";
+        let written = Written::new(json).to_string();
+        assert_eq!(written, "{\n  \"name\": \"a\\u202eb\\udb40\\udc41\"\n}");
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(value(&written), value(json));
     }
 
     #[test]
