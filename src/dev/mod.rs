@@ -183,7 +183,7 @@ fn introduce(
     terminal.say(format_args!("  database   {database}"))?;
     terminal.say(format_args!("  server     {public}{}", moved(places.public, "the usual port")))?;
     terminal.say(format_args!(
-        "  operator   http://{admin}/metrics{}  (log in to the API as {}, password in {})",
+        "  console    http://{admin}/admin{}  (log in as {}, password in {})",
         moved(places.admin, "the usual port"),
         settings.admin.user,
         folder.shown(OWNER_PASSWORD_FILE),

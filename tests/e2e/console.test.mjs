@@ -115,7 +115,7 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await owner.sees('The plugin is installed');
   await owner.screenshots('92-console-slot-new');
   await authenticates(owner);
-  await page.reload();
+  await page.click('text=Look again');
   assert.equal(await page.textContent('.badge'), 'linked');
   await owner.sees('Linked');
   await isInOrder(owner);

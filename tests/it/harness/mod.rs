@@ -6,6 +6,7 @@ mod account;
 mod attempt;
 mod browser;
 pub(crate) mod cluster;
+pub(crate) mod console;
 pub(crate) mod dump;
 pub(crate) mod frames;
 mod hold;
