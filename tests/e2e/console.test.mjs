@@ -15,7 +15,7 @@ const pem = () => generateKeyPairSync('ed25519').publicKey.export({ type: 'spki'
 
 /** The page fits, and says nothing secret. */
 async function isInOrder(owner, { except = [] } = {}) {
-  const { wide, visible } = { wide: 0, visible: 0, ...(await measured(owner)) };
+  const { wide, visible } = await measured(owner);
   assert.ok(wide <= visible, `the page is ${wide} wide on a screen of ${visible}`);
   await owner.seesNoSecret({ except });
 }
@@ -53,7 +53,7 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await page.click('text=Add to the store');
   await owner.sees('/auth_endpoint');
   assert.match(await page.inputValue('#configuration'), /by hand/, 'what was typed stays');
-  await owner.screenshots('81-console-plugin-refused');
+  await owner.screenshot('81-console-plugin-refused');
   const configuration = provider.oauthConfiguration('acme-own', { redirect_uri: 'own' });
   await page.fill('#configuration', JSON.stringify(configuration, null, 2));
   await page.click('text=Add to the store');
@@ -68,24 +68,24 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await owner.sees('The configuration is stored');
 
   // Another that claims the same server waits for approval.
-  const twin = provider.oauthConfiguration('acme-shared', { redirect_uri: 'shared', token_endpoint: `${provider.issuer}:1/t`.replace(/:(\d+):1/, ':1') });
+  const twin = provider.oauthConfiguration('acme-shared', { redirect_uri: 'shared', token_endpoint: 'http://localhost:1/token' });
   await api.putPlugin('twin', twin);
   await owner.opens(`${cloudlink.admin}/admin`);
   await owner.sees('waits for approval');
-  await owner.screenshots('83-console-overview-attention');
+  await owner.screenshot('83-console-overview-attention');
   await page.click('text=twin');
   await owner.screenshots('84-console-quarantine');
   await page.click('button:has-text("Approve")');
   await owner.sees('Approved');
   await page.click('text=Delete …');
-  await owner.screenshots('85-console-sure');
+  await owner.screenshot('85-console-sure');
   await page.click('button:has-text("Delete")');
   await owner.sees('out of the store');
-  await owner.screenshots('86-console-plugins');
+  await owner.screenshot('86-console-plugins');
 
   // A device, by a code.
-  await page.click('nav >> text=Enrolment');
-  await owner.screenshots('87-console-enrolment');
+  await page.click('nav >> text=Enrol');
+  await owner.screenshot('87-console-enrolment');
   await page.click('text=Make a code');
   const code = (await page.textContent('.bigcode')).trim();
   await owner.screenshots('88-console-code');
@@ -95,7 +95,7 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   const json = { name: 'Ada’s <b>hub</b>', password, enrolment_code: code };
   await call('POST', `${cloudlink.base}/api/devices`, { json, expect: 201 });
   await page.click('nav >> text=Devices');
-  await owner.screenshots('89-console-devices');
+  await owner.screenshot('89-console-devices');
   await page.click('text=Ada’s <b>hub</b>');
   await page.fill('#name', 'Living room');
   await page.click('text=Rename');
@@ -104,16 +104,16 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await page.fill('#public_key', pem());
   await page.click('text=Trust this key');
   await owner.sees('The key is trusted');
-  await owner.screenshots('90-console-device-new');
+  await owner.screenshot('90-console-device-new');
 
   // The plugin in a slot of it, linked.
   await page.selectOption('#which', 'acme-own');
   await page.click('text=Next');
   await page.fill('#slot', 'heating');
-  await owner.screenshots('91-console-install');
+  await owner.screenshot('91-console-install');
   await page.click('button:has-text("Install")');
   await owner.sees('The plugin is installed');
-  await owner.screenshots('92-console-slot-new');
+  await owner.screenshot('92-console-slot-new');
   await authenticates(owner);
   await page.click('text=Look again');
   assert.equal(await page.textContent('.badge'), 'linked');
@@ -123,6 +123,9 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await page.click('.trail >> text=Living room');
   await isInOrder(owner);
   await owner.screenshots('94-console-device');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await owner.screenshot('94-console-device-dark');
+  await page.emulateMedia({ colorScheme: null });
 
   // And unlinked.
   await page.click('text=Unlink …');
@@ -137,7 +140,7 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await isInOrder(owner);
   await owner.screenshots('95-console-audit');
   await owner.opens(`${cloudlink.admin}/admin`);
-  await owner.screenshots('96-console-overview');
+  await owner.screenshot('96-console-overview');
   await page.click('nav >> text=Devices');
   await page.click('text=Living room');
   await page.click('text=Remove the device …');
@@ -167,7 +170,7 @@ strict('where a code is asked for, the console has a field for it', async ({ clo
   await owner.page.fill('input[name="code"]', '000000' === digits ? '000001' : '000000');
   await owner.page.click('text=Confirm');
   await owner.sees('4 tries are left');
-  await owner.screenshots('97-console-confirm');
+  await owner.screenshot('97-console-confirm');
   await owner.page.fill('input[name="code"]', digits);
   await owner.page.click('text=Confirm');
   await owner.sees('The code is right');

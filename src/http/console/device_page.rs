@@ -1,5 +1,7 @@
 //! The page of one device: its name, its keys, its slots, its password.
 
+use std::collections::BTreeMap;
+
 use actix_web::HttpResponse;
 use askama::Template;
 
@@ -95,6 +97,7 @@ pub(super) async fn device_answer(
             DeviceForm::Password => password_complaint = Some(complaint),
         }
     }
+    let names = BTreeMap::from([(row.id, row.name.clone())]);
     let policy = policy_with_forms_to(broker.settings().public_url.origin());
     let page = DevicePage {
         around: visit.around(Section::Devices),
@@ -105,7 +108,7 @@ pub(super) async fn device_answer(
         slots: slots
             .iter()
             .zip(&addresses)
-            .map(|(slot, address)| SlotCard::of(slot, address, &last, &waiting))
+            .map(|(slot, address)| SlotCard::of(slot, address, &last, &waiting, &names))
             .collect(),
         more_plugins: plugins.more,
         plugins: plugins.rows.into_iter().map(|plugin| plugin.id).collect(),

@@ -49,7 +49,7 @@ impl Section {
         (Self::Overview, "/admin", "Overview"),
         (Self::Plugins, "/admin/plugins", "Plugins"),
         (Self::Devices, "/admin/devices", "Devices"),
-        (Self::Enrolment, "/admin/enrolment", "Enrolment"),
+        (Self::Enrolment, "/admin/enrolment", "Enrol"),
         (Self::Audit, "/admin/audit", "Audit"),
     ];
 }
@@ -59,7 +59,7 @@ impl Section {
 pub(super) struct Done(&'static str);
 
 impl Done {
-    const WORDS: [(&'static str, &'static str); 16] = [
+    const WORDS: [(&'static str, &'static str); 15] = [
         ("plugin-added", "The plugin is in the store. Register its redirect URI at the provider."),
         (
             "plugin-stored",
@@ -78,7 +78,6 @@ impl Done {
         ("unlinked", "Unlinked. The tokens are erased here, and the plugin is told."),
         ("not-linked", "The slot was not linked. Nothing was changed."),
         ("confirmed", "The code is right, and the slot is linked."),
-        ("device-enrolled", "The device is enrolled."),
     ];
 
     /// The word, where it is one.
@@ -91,6 +90,9 @@ impl Done {
         Self::WORDS.iter().find(|(known, _)| *known == self.0).map_or("Done.", |(_, sentence)| sentence)
     }
 }
+
+/// What stands above members that do not fit.
+const MISFIT: &str = "This does not fit:";
 
 /// Why a form was not accepted, to stand beside it.
 #[derive(Debug)]
@@ -113,7 +115,7 @@ impl Complaint {
         match status {
             StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => Ok(Self {
                 status,
-                what: problem.detail().to_owned(),
+                what: if problem.fields().is_empty() { problem.detail() } else { MISFIT }.to_owned(),
                 fields: problem
                     .fields()
                     .iter()
@@ -128,7 +130,7 @@ impl Complaint {
     pub(super) fn about(field: &str, detail: &impl ToString) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            what: "Some members do not fit.".to_owned(),
+            what: MISFIT.to_owned(),
             fields: vec![(Shown::capped(field, 200), detail.to_string())],
         }
     }

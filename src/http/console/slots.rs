@@ -1,5 +1,7 @@
 //! A slot: how it stands, linking it, unlinking it, removing it.
 
+use std::collections::BTreeMap;
+
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header::LOCATION},
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::{FlowId, PluginId, SlotAddress, Version},
+        ids::{DeviceId, FlowId, PluginId, SlotAddress, Version},
         secret::ConfirmCode,
         slot::SlotStatus,
     },
@@ -67,12 +69,13 @@ pub(super) struct SlotCard {
 }
 
 impl SlotCard {
-    /// A slot, with what of `last` and `waiting` is its own.
+    /// A slot, with what of `last` and `waiting` is its own; `names` are those of devices.
     pub(super) fn of(
         slot: &SlotRow,
         address: &SlotAddress,
         last: &[AuditRow],
         waiting: &[WaitingFlow],
+        names: &BTreeMap<DeviceId, String>,
     ) -> Self {
         let subject = format!("slot:{address}");
         let last = last.iter().find(|row| row.subject.as_deref() == Some(subject.as_str()));
@@ -88,7 +91,7 @@ impl SlotCard {
             scope: Scope::of(slot.scope.as_deref()),
             version: slot.version,
             acked: slot.acked_version,
-            last: last.map(|row| Entry::of(row, &std::collections::BTreeMap::default())),
+            last: last.map(|row| Entry::of(row, names)),
             waiting: waiting.iter().filter(|flow| flow.address == *address).map(|flow| flow.id).collect(),
         }
     }
@@ -226,12 +229,12 @@ async fn slot_answer(
     let waiting = broker.show_waiting_flows(address.device).await?;
     let subject = format!("slot:{address}");
     let recorded = broker.show_audit_page(&AuditPage::Of(subject.clone(), None)).await?.rows;
-    let names = [(device.id, device.name.clone())].into();
+    let names = BTreeMap::from([(device.id, device.name.clone())]);
     let policy = policy_with_forms_to(broker.settings().public_url.origin());
     let page = SlotPage {
         around: visit.around(Section::Devices),
         complaint,
-        slot: SlotCard::of(&slot, address, &[], &waiting),
+        slot: SlotCard::of(&slot, address, &[], &waiting, &names),
         device_name: Shown::name(&device.name),
         device_page: device_page(device.id),
         settings: Written::new(&pretty(&settings)),

@@ -3,7 +3,7 @@
 //! Escaping is askama's work. This takes away what escaping leaves: characters that reorder, hide or break
 //! text, and length. The original is never changed, only what is shown.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use url::Url;
 
@@ -73,10 +73,18 @@ pub struct Written(String);
 impl Written {
     /// What a field is filled with.
     pub fn new(text: &str) -> Self {
-        let escaped =
-            |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect();
-        let written = |c: char| if is_treacherous(c) { escaped(c) } else { String::from(c) };
-        Self(text.chars().map(written).collect())
+        let mut written = String::with_capacity(text.len());
+        for c in text.chars() {
+            if is_treacherous(c) {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Fails only where the writer does, and a String never does.
+                    let _ = write!(written, "\\u{unit:04x}");
+                }
+            } else {
+                written.push(c);
+            }
+        }
+        Self(written)
     }
 }
 
