@@ -24,6 +24,10 @@ words! {
         DeviceLogin = "device.login",
         /// Somebody gave a wrong password for a device, or a device that does not exist.
         DeviceLoginFailed = "device.login_failed",
+        /// Somebody cancelled a sign-in from a terminal.
+        LoginDenied = "login.denied",
+        /// An access token was given back before its time.
+        TokenRevoked = "token.revoked",
         /// A device was enrolled.
         DeviceEnrolled = "device.enrolled",
         /// A device was removed.

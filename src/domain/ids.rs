@@ -101,6 +101,8 @@ uuids! {
     DeviceId;
     /// A flow: one attempt to link a slot.
     FlowId;
+    /// One attempt to sign in from a terminal.
+    SignInId;
 }
 
 /// Where a slot is: its device and its name there.

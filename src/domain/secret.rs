@@ -66,6 +66,10 @@ secrets! {
     BrowserCookie;
     /// What a `/connect/{handle}` URL carries.
     ConnectHandle;
+    /// What a `/login/{handle}` URL carries.
+    LoginHandle;
+    /// What a terminal polls with (RFC 8628 §3.2).
+    DeviceCode;
     /// What a person types at `/link` (RFC 8628 §6.1), in its normal form: eight letters, no dash.
     UserCode;
     /// The six digits that prove that who consented is who asked.
@@ -80,6 +84,8 @@ secrets! {
     Password;
     /// What lets one device be enrolled, once.
     EnrolmentCode;
+    /// What ties an ID token to the request for it (OpenID Connect Core §3.1.2.1).
+    Nonce;
     /// A signed access token of cloudlink's own.
     BearerToken;
 }

@@ -5,7 +5,10 @@
 //! whether knocks arrive or not. A database that is away longer than that changes nothing for tokens that were
 //! good before.
 
-use std::sync::{Arc, RwLock};
+use std::{
+    collections::HashSet,
+    sync::{Arc, RwLock},
+};
 
 use time::{Duration, OffsetDateTime};
 use tokio::sync::watch;
@@ -47,6 +50,8 @@ struct Known {
     /// The keys that verify, by id.
     kids: Vec<String>,
     revocations: Vec<Revocation>,
+    /// The `jti` of tokens that were voided one by one.
+    revoked: HashSet<Uuid>,
 }
 
 /// Why a caller is not let in.
@@ -119,15 +124,19 @@ impl AccessControl {
 
     /// Whether what a token was obtained with has lost its trust since.
     pub fn is_revoked(&self, claims: &AccessClaims) -> bool {
+        if self.read(|known| known.revoked.contains(&claims.id)) {
+            return true;
+        }
         let Subject::Device(device) = claims.subject else { return false };
         let concerns = |revocation: &Revocation| {
             revocation.device == device
                 && claims.issued_after < revocation.number
                 && match (&revocation.revoked, &claims.obtained_with) {
-                    (Revoked::Everything, _) | (Revoked::ByPassword, Credential::Password) => true,
+                    (Revoked::Everything, _)
+                    | (Revoked::ByPassword, Credential::Password | Credential::Login(_)) => true,
                     (Revoked::ByKey(revoked), Credential::TrustedKey(key)) => revoked == key,
                     (Revoked::ByKey(_), Credential::Password | Credential::Login(_))
-                    | (Revoked::ByPassword, Credential::TrustedKey(_) | Credential::Login(_)) => false,
+                    | (Revoked::ByPassword, Credential::TrustedKey(_)) => false,
                 }
         };
         self.read(|known| known.revocations.iter().any(concerns))
@@ -167,7 +176,9 @@ impl AccessControl {
     fn learn(&self, newer: Known) {
         let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         let last = |known: &Known| known.revocations.iter().map(|revocation| revocation.number).max();
-        let more = last(&newer) > last(&known) || newer.kids != known.kids;
+        let more = last(&newer) > last(&known)
+            || newer.kids != known.kids
+            || !newer.revoked.is_subset(&known.revoked);
         *known = newer;
         drop(known);
         if more {
@@ -206,6 +217,7 @@ impl Broker {
         let now = self.now();
         let rows = self.store.list_signing_keys(now).await?;
         let revocations = self.store.list_revocations(now).await?;
+        let revoked = self.store.list_revoked_tokens(now).await?;
         let mut verifying = Vec::new();
         let mut signer = None;
         let mut kids = Vec::new();
@@ -221,7 +233,8 @@ impl Broker {
                 signer.get_or_insert_with(|| Arc::new(Signer::new(key, self.settings.public_url.origin())));
             }
         }
-        let known = Known { verifier: Some(Arc::new(Verifier::new(verifying))), signer, kids, revocations };
+        let verifier = Some(Arc::new(Verifier::new(verifying)));
+        let known = Known { verifier, signer, kids, revocations, revoked };
         self.access.learn(known);
         Ok(())
     }
@@ -266,6 +279,11 @@ impl Broker {
 
     /// Signs a token. `None`: the signing keys were not read yet.
     pub(super) fn issue(&self, grant: Grant, now: OffsetDateTime) -> Option<Issued> {
+        self.issue_as(random_uuid(self.entropy()), grant, now)
+    }
+
+    /// The same, under a `jti` that is known already.
+    pub(super) fn issue_as(&self, id: Uuid, grant: Grant, now: OffsetDateTime) -> Option<Issued> {
         let signer = self.access.read(|known| known.signer.clone())?;
         let life = self.settings.access_token_life;
         let scope = grant.scope.clone();
@@ -273,7 +291,7 @@ impl Broker {
             subject: grant.subject,
             issued_at: now,
             expires_at: now + life,
-            id: random_uuid(self.entropy()),
+            id,
             scope: grant.scope,
             topics: grant.topics,
             obtained_with: grant.obtained_with,
@@ -294,6 +312,6 @@ pub enum PrepareError {
     Store(#[from] StoreError),
 }
 
-fn random_uuid(entropy: &dyn Entropy) -> Uuid {
+pub(super) fn random_uuid(entropy: &dyn Entropy) -> Uuid {
     uuid::Builder::from_random_bytes(draw(entropy)).into_uuid()
 }

@@ -132,13 +132,7 @@ impl Broker {
         password: Password,
         network: ClientNetwork,
     ) -> Result<Issued, LoginError> {
-        let proven = self.prove(device, password, &Origin::of(Actor::Anyone, network)).await?;
-        let (by, now) = (Origin::of(Actor::Device(device), network), self.now());
-        let issued_after = match self.store.record_login(device, &proven.hash, &proven.door, &by, now).await?
-        {
-            LoggedIn::Yes { newest_revocation } => newest_revocation,
-            LoggedIn::Superseded => return Err(PasswordError::Wrong.into()),
-        };
+        let issued_after = self.prove_login(device, password, network).await?;
         let grant = Grant {
             subject: Subject::Device(device),
             scope: "account".to_owned(),
@@ -146,7 +140,22 @@ impl Broker {
             obtained_with: Credential::Password,
             issued_after,
         };
-        self.issue(grant, now).ok_or(LoginError::NotReady)
+        self.issue(grant, self.now()).ok_or(LoginError::NotReady)
+    }
+
+    /// Records a login with a device's right password: the number of the device's newest revocation then.
+    pub(super) async fn prove_login(
+        &self,
+        device: DeviceId,
+        password: Password,
+        network: ClientNetwork,
+    ) -> Result<i64, PasswordError> {
+        let proven = self.prove(device, password, &Origin::of(Actor::Anyone, network)).await?;
+        let (by, now) = (Origin::of(Actor::Device(device), network), self.now());
+        match self.store.record_login(device, &proven.hash, &proven.door, &by, now).await? {
+            LoggedIn::Yes { newest_revocation } => Ok(newest_revocation),
+            LoggedIn::Superseded => Err(PasswordError::Wrong),
+        }
     }
 
     /// Changes a device's password. The tokens that a password obtained end within five seconds on every replica;

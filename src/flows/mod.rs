@@ -17,6 +17,9 @@ mod plugins;
 mod reading;
 mod redirect;
 mod rotation;
+mod sign_in;
+mod sign_in_decisions;
+mod sign_in_grants;
 mod sweep;
 mod tokens;
 mod unlink;
@@ -40,6 +43,9 @@ pub use self::{
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
     redirect::{CallbackPath, Redirected, Refusal},
     rotation::Retire,
+    sign_in::{DeviceAuthorization, SignInPage, SignInQuestion, StartSignInError, Terminal},
+    sign_in_decisions::{Identity, SignInError, SignInOutcome},
+    sign_in_grants::{GivenBack, RevokeError, SignInGrantError},
     sweep::{keep_access_fresh, sweep},
     tokens::TokenUnavailable,
 };

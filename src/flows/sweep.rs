@@ -73,6 +73,7 @@ impl Broker {
         self.store.forget_enrolment_codes(now).await?;
         self.store.forget_logins(now - REMEMBER_NETWORKS, now).await?;
         self.store.forget_signing_keys(now).await?;
+        self.store.forget_sign_ins(now).await?;
         self.store.forget_audit(now - self.settings.audit_retention).await
     }
 }

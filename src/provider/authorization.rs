@@ -3,8 +3,6 @@
 //! Guarantees that each parameter stands once, that `state`, the redirect URI and the code challenge are
 //! the broker's whatever the configuration says, and that the scope arrives exactly as configured.
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use url::{Url, form_urlencoded};
 
 use super::{
@@ -12,6 +10,7 @@ use super::{
     registration::{Registration, RequestError},
 };
 use crate::domain::{
+    pkce::CodeChallenge,
     plugin::{Pkce, render},
     secret::{CodeVerifier, FlowState, SecretValue},
 };
@@ -39,7 +38,7 @@ impl Registration<'_> {
         standard.push(("state", SecretValue::new(state.expose())));
         if configuration.pkce == Pkce::S256 {
             let verifier = verifier.ok_or(RequestError::Verifier)?;
-            standard.push(("code_challenge", SecretValue::new(challenge(verifier))));
+            standard.push(("code_challenge", SecretValue::new(CodeChallenge::of(verifier).as_str())));
             standard.push(("code_challenge_method", SecretValue::new("S256")));
         }
         let mut extra = Vec::with_capacity(configuration.parameters.len());
@@ -53,11 +52,6 @@ impl Registration<'_> {
         extend_query(&mut url, &members);
         Ok(url)
     }
-}
-
-/// RFC 7636 §4.2, `S256`.
-fn challenge(verifier: &CodeVerifier) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()))
 }
 
 /// Adds `members` to the query that is there; a pair of the same name gives way (RFC 6749 §3.1: none

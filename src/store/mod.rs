@@ -19,6 +19,9 @@ mod overview;
 mod plugins;
 mod revocations;
 mod schema;
+mod sign_in_decisions;
+mod sign_in_grants;
+mod sign_ins;
 mod signing_keys;
 mod slots;
 mod states;
@@ -44,6 +47,9 @@ pub use self::{
     plugins::{PluginRow, PutPlugin},
     revocations::{Revocation, Revoked},
     schema::{SchemaError, migrate},
+    sign_in_decisions::{Approval, SignInDecided},
+    sign_in_grants::{CodeUse, Earned, Polled, PresentedCode, TokenToBe},
+    sign_ins::{NewKind, NewSignIn, SignInKind, SignInRow, SignInStarted},
     signing_keys::{Retirement, SigningKeyRow},
     slots::{NewSlot, PutSlot, Reconfiguration, SlotRow, TokensAfterChange},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},

@@ -1,11 +1,18 @@
 //! Which access tokens are void before they expire.
 //!
 //! A token carries the number of its device's newest revocation at its issue; those with a higher number void it.
+//! Tokens that were given back one by one (RFC 7009) are kept by their `jti`.
+
+use std::collections::HashSet;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Store, StoreError};
-use crate::domain::ids::{DeviceId, KeyHash};
+use crate::domain::{
+    audit::{Action, Origin},
+    ids::{DeviceId, KeyHash},
+};
 
 /// Which of a device's tokens are void.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,5 +58,41 @@ impl Store {
                 },
             })
             .collect())
+    }
+
+    /// Voids one token, by its `jti`.
+    pub async fn revoke_token(
+        &self,
+        id: Uuid,
+        by: &Origin,
+        now: OffsetDateTime,
+        forget_at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "-- revoke_token
+            with revoked as (
+                insert into revoked_tokens (id, forget_at) values ($1, $2) on conflict (id) do nothing returning id)
+            insert into audit (at, actor, address, action) select $3, $4, $5, $6 from revoked",
+            id,
+            forget_at,
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::TokenRevoked.as_str()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The `jti` of all tokens that were voided one by one and have not expired.
+    pub async fn list_revoked_tokens(&self, now: OffsetDateTime) -> Result<HashSet<Uuid>, StoreError> {
+        let ids = sqlx::query_scalar!(
+            "-- list_revoked_tokens\nselect id from revoked_tokens where forget_at >= $1",
+            now
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(ids.into_iter().collect())
     }
 }

@@ -1,4 +1,4 @@
-//! What a browser brings back, recognised without having been stored: connect handles and form tokens.
+//! What a browser brings back, recognised without having been stored: handles of flows and sign-ins, form tokens.
 //!
 //! Both are HMAC-SHA256 under keys derived from the ring's, one derivation for each use. They are made with
 //! the first key and accepted with any, so that adding a key breaks no page that is open, and every key is
@@ -13,34 +13,54 @@ use uuid::Uuid;
 
 use super::ring::KeyRing;
 use crate::domain::{
-    ids::FlowId,
-    secret::{BrowserCookie, ConnectHandle},
+    ids::{FlowId, SignInId},
+    secret::{BrowserCookie, ConnectHandle, LoginHandle},
 };
 
 const HALF: usize = 16;
 /// How long one `csrf` of the console is made; it is accepted for as long again.
 const CONSOLE_BUCKET_SECONDS: i64 = 6 * 60 * 60;
+/// What follows the id under the MAC, so that a handle of one kind is none of the other.
+const CONNECT: &[u8] = b"";
+const LOGIN: &[u8] = b"login";
 
 impl KeyRing {
     /// What the `/connect/{handle}` URL of `flow` carries: base64url of the flow's id and the first 16 bytes
     /// of its MAC, 43 characters (C04: 122 random bits in the id, 128 in the MAC).
     pub fn connect_handle(&self, flow: FlowId) -> ConnectHandle {
-        let mac = hmac::sign(&self.first().handles, flow.0.as_bytes());
-        let bytes: Vec<u8> =
-            flow.0.as_bytes().iter().chain(mac.as_ref().iter().take(HALF)).copied().collect();
-        ConnectHandle::new(URL_SAFE_NO_PAD.encode(bytes))
+        ConnectHandle::new(self.handle(CONNECT, flow.0))
     }
 
     /// The flow that `handle` was made for, by any key of the ring; nothing for every other text.
     pub fn flow_of(&self, handle: &ConnectHandle) -> Option<FlowId> {
-        let bytes = URL_SAFE_NO_PAD.decode(handle.expose()).ok()?;
+        self.id_of(CONNECT, handle.expose()).map(FlowId)
+    }
+
+    /// What the `/login/{handle}` URL of a sign-in carries, of the same form.
+    pub fn login_handle(&self, sign_in: SignInId) -> LoginHandle {
+        LoginHandle::new(self.handle(LOGIN, sign_in.0))
+    }
+
+    /// The sign-in that `handle` was made for, by any key of the ring; nothing for every other text.
+    pub fn sign_in_of(&self, handle: &LoginHandle) -> Option<SignInId> {
+        self.id_of(LOGIN, handle.expose()).map(SignInId)
+    }
+
+    fn handle(&self, purpose: &[u8], id: Uuid) -> String {
+        let mac = hmac::sign(&self.first().handles, &[id.as_bytes(), purpose].concat());
+        let bytes: Vec<u8> = id.as_bytes().iter().chain(mac.as_ref().iter().take(HALF)).copied().collect();
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn id_of(&self, purpose: &[u8], handle: &str) -> Option<Uuid> {
+        let bytes = URL_SAFE_NO_PAD.decode(handle).ok()?;
         let (id, given) = bytes.split_first_chunk::<HALF>()?;
         let accepted = self.keys().fold(false, |accepted, key| {
-            let mac = hmac::sign(&key.handles, id);
+            let mac = hmac::sign(&key.handles, &[id, purpose].concat());
             let half = mac.as_ref().first_chunk::<HALF>();
             accepted | half.is_some_and(|half| verify_slices_are_equal(half, given).is_ok())
         });
-        accepted.then(|| FlowId(Uuid::from_bytes(*id)))
+        accepted.then(|| Uuid::from_bytes(*id))
     }
 
     /// The hidden `csrf` of a form that the browser with `cookie` may send about `subject`: the handle of a
@@ -109,6 +129,15 @@ mod tests {
         assert_eq!(ring(&[2, 1]).flow_of(&handle), Some(flow));
         assert_eq!(ring(&[2]).flow_of(&handle), None);
         assert_ne!(ring(&[2, 1]).connect_handle(flow), handle);
+    }
+
+    #[test]
+    fn c04_a_handle_of_one_kind_is_none_of_the_other() {
+        let (ring, flow) = (ring(&[1]), FlowId::draw(&Stream::seeded(1)));
+        let (connect, login) = (ring.connect_handle(flow), ring.login_handle(SignInId(flow.0)));
+        assert_eq!(ring.sign_in_of(&login), Some(SignInId(flow.0)));
+        assert_eq!(ring.sign_in_of(&LoginHandle::new(connect.expose())), None);
+        assert_eq!(ring.flow_of(&ConnectHandle::new(login.expose())), None);
     }
 
     #[test]
