@@ -22,7 +22,7 @@ use crate::{
         binding::ClientNetwork,
         secret::{BrowserCookie, ConnectHandle, UserCode},
     },
-    flows::{Broker, Consent, ConsentPage, Decided},
+    flows::{Broker, Consent, ConsentPage, Decided, StoreError},
 };
 
 /// The routes.
@@ -130,14 +130,22 @@ async fn link(
         return Ok(response);
     }
     let found = match UserCode::typed(&typed) {
-        Some(code) => broker.find_by_user_code(&code).await.transpose(),
+        Some(code) => page_of(&broker, &code).await.transpose(),
         None => None,
     };
-    let Some(handle) = found else { return Ok(again(LinkProblem::Unknown)) };
+    let Some(path) = found else { return Ok(again(LinkProblem::Unknown)) };
     // Neither a right code nor an outage of ours is a wrong guess.
     throttles.user_codes.give_back(client.0);
-    let handle = handle?;
-    Ok(see_other(&format!("/connect/{}", handle.expose())))
+    Ok(see_other(&path?))
+}
+
+/// The page that a typed code leads to: that of a flow, or of a terminal's sign-in.
+async fn page_of(broker: &Broker, code: &UserCode) -> Result<Option<String>, StoreError> {
+    if let Some(handle) = broker.find_by_user_code(code).await? {
+        return Ok(Some(format!("/connect/{}", handle.expose())));
+    }
+    let handle = broker.find_sign_in_by_user_code(code).await?;
+    Ok(handle.map(|handle| format!("/login/{}", handle.expose())))
 }
 
 fn asked(broker: &Broker, consent: &Consent, csrf: String, client: ClientNetwork) -> HttpResponse {
@@ -169,7 +177,7 @@ fn link_page(page: &LinkPage) -> HttpResponse {
 }
 
 /// The browser's own cookie, or a new one and the header that sets it.
-fn cookie_for(broker: &Broker, browser: Browser) -> (BrowserCookie, Option<Cookie<'static>>) {
+pub(super) fn cookie_for(broker: &Broker, browser: Browser) -> (BrowserCookie, Option<Cookie<'static>>) {
     if let Some(cookie) = browser.cookie {
         return (cookie, None);
     }
@@ -177,7 +185,7 @@ fn cookie_for(broker: &Broker, browser: Browser) -> (BrowserCookie, Option<Cooki
     (value, Some(cookie))
 }
 
-fn with_cookie(mut response: HttpResponse, set: Option<Cookie<'static>>) -> HttpResponse {
+pub(super) fn with_cookie(mut response: HttpResponse, set: Option<Cookie<'static>>) -> HttpResponse {
     if let Some(cookie) = set {
         // Fails only where a cookie can't be written as a header; this one is base64url.
         let _ = response.add_cookie(&cookie);

@@ -144,7 +144,7 @@ fn granted(issued: &Issued) -> HttpResponse {
 }
 
 /// Seconds, rounded up: who comes back then is not too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(super) fn whole_seconds(wait: Duration) -> u64 {
     u64::try_from(wait.whole_seconds()).unwrap_or_default().saturating_add(1)
 }
 

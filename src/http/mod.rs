@@ -26,10 +26,13 @@ mod plugins;
 mod redirect;
 mod reference;
 mod relay;
+mod revoke;
 pub mod server;
+mod sign_in;
 mod slots;
 pub mod span;
 mod static_files;
+mod terminal;
 pub mod throttle;
 mod token;
 
@@ -46,6 +49,9 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     slots::routes(config);
     flows::routes(config);
     token::routes(config);
+    revoke::routes(config);
+    terminal::routes(config);
+    sign_in::routes(config);
     audit::routes(config);
     reference::routes(config);
     relay::routes(config);

@@ -15,7 +15,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::http::error::Problem;
+use crate::{flows::StoreError, http::error::Problem};
 
 /// The `error` of an answer (RFC 6749 §5.2, RFC 8628 §3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,17 @@ impl OauthError {
     /// The code.
     pub fn code(&self) -> OauthErrorCode {
         self.code
+    }
+}
+
+impl From<StoreError> for OauthError {
+    /// A database that is away is a 503: nothing was lost, and trying again helps.
+    fn from(error: StoreError) -> Self {
+        if error.is_outage() {
+            tracing::warn!(cause = &error as &dyn Error, "the database is away");
+            return Self::unavailable(5);
+        }
+        Self::internal(&error)
     }
 }
 

@@ -62,7 +62,7 @@ async fn callback(
 }
 
 /// A browser that looks ahead must not take the flow from the person who follows (D01).
-fn is_prefetch(request: &HttpRequest) -> bool {
+pub(super) fn is_prefetch(request: &HttpRequest) -> bool {
     let says = |name: &str| {
         request
             .headers()

@@ -1,4 +1,4 @@
-//! Bounds on guessing: wrong passwords and wrong user codes, by the caller's network.
+//! Bounds on guessing, wrong passwords and wrong user codes, and on what anybody may start, by the caller's network.
 //!
 //! A right guess in between frees nothing (C05). The memory is bounded: a full table forgets its older half. Each replica counts for itself, so an attacker gets the bound once for each.
 
@@ -26,6 +26,10 @@ pub struct Throttles {
     pub enrolments: Throttle,
     /// User codes typed at `/link`.
     pub user_codes: Throttle,
+    /// Sign-ins that terminals start.
+    pub sign_ins: Throttle,
+    /// Tokens that are given back, which every replica must remember.
+    pub revocations: Throttle,
 }
 
 impl Default for Throttles {
@@ -35,6 +39,8 @@ impl Default for Throttles {
             device_logins: Throttle::new(20, Duration::from_mins(1)),
             enrolments: Throttle::new(10, Duration::from_mins(10)),
             user_codes: Throttle::new(10, Duration::from_mins(10)),
+            sign_ins: Throttle::new(30, Duration::from_mins(10)),
+            revocations: Throttle::new(60, Duration::from_mins(10)),
         }
     }
 }

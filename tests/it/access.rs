@@ -222,6 +222,9 @@ async fn another_method_is_405_with_those_that_are_allowed_and_another_path_404(
     paths.entry("/api/devices".to_owned()).or_default().push(Method::POST);
     for (path, method) in [
         ("/api/token", Method::POST),
+        ("/api/device_authorization", Method::POST),
+        ("/api/authorize", Method::GET),
+        ("/api/revoke", Method::POST),
         ("/.well-known/jwks.json", Method::GET),
         ("/api/cloudlink/relay", Method::GET),
     ] {

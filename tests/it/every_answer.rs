@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 31] = [
+const ROUTES: [&str; 36] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",
@@ -13,6 +13,9 @@ const ROUTES: [&str; 31] = [
     "/docs",
     "/api/login",
     "/api/token",
+    "/api/device_authorization",
+    "/api/authorize?redirect_uri=http://127.0.0.1:1/",
+    "/api/revoke",
     "/api/plugins",
     "/api/plugins/acme",
     "/api/plugins/acme/approve",
@@ -36,6 +39,8 @@ const ROUTES: [&str; 31] = [
     "/api/ack",
     "/connect/{handle}",
     "/link",
+    "/login/{handle}",
+    "/login/not-a-handle",
     "/no/such/route",
 ];
 

@@ -117,14 +117,22 @@ impl AskedFrom {
         Self { address: address.to_canonical(), ago: ago(now - at), network }
     }
 
-    fn network_class(&self) -> &'static str {
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(super) fn ago(&self) -> &str {
+        &self.ago
+    }
+
+    pub(super) fn network_class(&self) -> &'static str {
         match self.network {
             Network::Same => "quiet",
             Network::Other => "notice",
         }
     }
 
-    fn network_text(&self) -> &'static str {
+    pub(super) fn network_text(&self) -> &'static str {
         match self.network {
             Network::Same => "The network you are on",
             Network::Other => "Not the network you are on",

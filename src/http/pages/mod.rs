@@ -15,6 +15,7 @@
 pub mod assets;
 mod connect;
 mod link;
+mod login;
 mod outcome;
 mod policy;
 mod provider_error;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use connect::{AskedFrom, ConnectPage, Network, NextStep, Scope};
 pub use link::{LinkPage, LinkProblem};
+pub use login::{LoginForm, LoginPage, LoginProblem, SignInEnd};
 pub use outcome::{Back, Names, Outcome, OutcomePage, Watch};
 pub use policy::{Forms, content_security_policy, policy_with_forms_to};
 pub use provider_error::ProviderError;

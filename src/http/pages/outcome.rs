@@ -7,7 +7,7 @@ use askama::Template;
 use url::Url;
 
 use super::wording::Icon;
-use super::{Forms, ProviderError, Shown, ShownHost, assets, content_security_policy, html};
+use super::{Forms, ProviderError, Shown, ShownHost, SignInEnd, assets, content_security_policy, html};
 use crate::domain::secret::ConfirmCode;
 
 /// What a browser is told. The words of each are in `wording`.
@@ -61,6 +61,8 @@ pub enum Outcome {
     Busy(Duration),
     /// A fault of cloudlink's own.
     Internal,
+    /// How a sign-in for a terminal ended.
+    SignIn(SignInEnd),
 }
 
 /// Whether a page that waits looks again by itself. The caller bounds it, by the age of the flow.
@@ -95,6 +97,7 @@ impl Outcome {
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy(_) | Self::Prefetch => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::SignIn(end) => end.status(),
         }
     }
 

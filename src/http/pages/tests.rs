@@ -30,6 +30,21 @@ fn connect(device: &str, plugin: &str, scope: Option<&str>) -> ConnectPage {
     }
 }
 
+fn login(client: &str, code: &str) -> LoginPage {
+    LoginPage {
+        client: Some(Shown::name(client)),
+        asked: connect(client, client, None).asked,
+        user_code: Some(Shown::name(code).to_string()),
+        forms: vec![
+            LoginForm::Owner,
+            LoginForm::Device(Some(Shown::name(code).to_string())),
+            LoginForm::Provider(ShownHost::of(&Url::parse("https://accounts.example").unwrap()).unwrap()),
+        ],
+        problem: Some(LoginProblem::Wrong),
+        csrf: "3q2-7w".to_owned(),
+    }
+}
+
 fn names(device: &str, plugin: &str) -> Names {
     Names { device: Shown::name(device), plugin: Shown::name(plugin) }
 }
@@ -66,6 +81,13 @@ fn every_outcome() -> Vec<Outcome> {
         Outcome::TooManyRequests(wait),
         Outcome::Busy(wait),
         Outcome::Internal,
+        Outcome::SignIn(SignInEnd::Approved),
+        Outcome::SignIn(SignInEnd::Cancelled),
+        Outcome::SignIn(SignInEnd::NotAllowed),
+        Outcome::SignIn(SignInEnd::OtherBrowser),
+        Outcome::SignIn(SignInEnd::Expired),
+        Outcome::SignIn(SignInEnd::Unknown),
+        Outcome::SignIn(SignInEnd::BadCallback),
     ]
 }
 
@@ -78,6 +100,7 @@ fn every_page() -> Vec<(String, String)> {
     ] {
         pages.push((format!("{kind}-connect"), connect(device, plugin, Some(scope)).render()));
         let problems = [LinkProblem::Unknown, LinkProblem::TooManyTries(Duration::from_secs(90))];
+        pages.push((format!("{kind}-login"), login(plugin, code).render()));
         pages.push((format!("{kind}-link"), LinkPage::new(None, "csrf").render()));
         pages.push((format!("{kind}-link-filled"), LinkPage::new(Some(code), "csrf").render()));
         for problem in problems.into_iter().chain([LinkProblem::FormExpired]) {

@@ -17,6 +17,12 @@ pub(super) const CODE_UNKNOWN: &str =
     "This code is not known, or has expired. Compare it with your device, or ask the device for a new one.";
 pub(super) const FORM_EXPIRED: &str = "This page was open for too long, or your browser keeps no cookies. Allow them for this site and try again.";
 
+pub(super) const LOGIN_WRONG: &str =
+    "The name, the device or the password is wrong, or is not what the terminal asked for. Please try again.";
+pub(super) const LOGIN_BUSY: &str = "cloudlink has more to do than it can do right now. Please try again.";
+pub(super) const LOGIN_PROVIDER: &str =
+    "Signing in with that account did not work. Try again, or sign in another way.";
+
 const START_AGAIN: &str = "To try again, start on your device once more.";
 const TELL_THE_AUTHOR: &str = "Start on your device once more. If this comes again, the plugin’s settings may \
     be wrong: tell whoever made the plugin.";
@@ -40,6 +46,7 @@ pub(super) enum Icon {
 impl Outcome {
     pub(super) fn icon(&self) -> Icon {
         match self {
+            Self::SignIn(end) => end.icon(),
             Self::Linked => Icon::Done,
             Self::Exchanging(_) | Self::Delivering(_) => Icon::Waiting,
             Self::Confirm(..) => Icon::Key,
@@ -93,6 +100,7 @@ impl Outcome {
             Self::TooManyRequests(_) => "Too many tries",
             Self::Busy(_) => "A little too busy",
             Self::Internal => "Something went wrong",
+            Self::SignIn(end) => end.heading(),
         }
     }
 
@@ -129,6 +137,7 @@ impl Outcome {
             Self::TooManyRequests(_) => "There were too many requests from your network.",
             Self::Busy(_) => "cloudlink has more to do than it can do right now.",
             Self::Internal => "The fault is on this side, not yours.",
+            Self::SignIn(end) => end.what(),
         }
     }
 
@@ -172,6 +181,7 @@ impl Outcome {
             Self::TooManyRequests(after) | Self::Busy(after) => {
                 return format!("Please wait {}, then load this page again.", wait(*after));
             }
+            Self::SignIn(end) => end.next(),
             Self::Internal => {
                 "Try again in a minute. If this comes again, tell whoever runs this service the number below."
             }
@@ -205,7 +215,8 @@ impl Outcome {
             | Self::Prefetch
             | Self::TooManyRequests(_)
             | Self::Busy(_)
-            | Self::Internal => false,
+            | Self::Internal
+            | Self::SignIn(_) => false,
         }
     }
 }

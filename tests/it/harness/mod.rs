@@ -17,6 +17,7 @@ mod provider;
 pub(crate) mod service;
 mod statements;
 mod tables;
+mod terminal;
 
 pub(crate) use self::{
     account::{Account, PASSWORD},
@@ -28,6 +29,7 @@ pub(crate) use self::{
     process::{Process, run_to_end},
     provider::{Answer, Provider, TokenRequest},
     service::{Clock, KEYS, OWNER, PUBLIC, Reply, Service, with_json},
+    terminal::{Started, Terminal, token},
 };
 
 use std::{future::Future, time::Duration};
