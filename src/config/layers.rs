@@ -14,7 +14,8 @@ const PREFIX: &str = "CLOUDLINK__";
 const FILE_SUFFIX: &str = "_FILE";
 
 /// The keys whose values are secrets: they alone can come from a file, and no error quotes them.
-const SECRETS: [&str; 4] = ["admin.password", "bus.url", "database.url", "vault.keys"];
+const SECRETS: [&str; 5] =
+    ["admin.password", "bus.url", "database.url", "login.oidc.client_secret", "vault.keys"];
 
 /// A value and where it came from.
 struct Setting {
@@ -156,7 +157,7 @@ pub(super) fn invalid(key: &str, reason: impl Into<String>) -> SettingsError {
 }
 
 fn key_of(variable: &str) -> String {
-    variable.to_lowercase().replacen("__", ".", 1)
+    variable.to_lowercase().replace("__", ".")
 }
 
 fn variable_of(key: &str) -> String {
@@ -184,9 +185,10 @@ fn flatten(text: &str, origin: &str) -> Result<Vec<(String, Value)>, SettingsErr
         .collect()
         .map_err(|error| SettingsError::Malformed { origin: origin.to_owned(), place: place_in(&error) })?;
     let mut flat = Vec::new();
-    for (section, value) in sections {
+    let mut deep: Vec<(String, Value)> = sections.into_iter().collect();
+    while let Some((section, value)) = deep.pop() {
         if let ValueKind::Table(keys) = value.kind {
-            flat.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
+            deep.extend(keys.into_iter().map(|(key, value)| (format!("{section}.{key}"), value)));
         } else {
             flat.push((section, value));
         }

@@ -16,8 +16,9 @@ use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
     enrolment::EnrolmentPolicy,
+    openid::{OpenIdSettings, Operators},
     public_url::{PublicUrl, PublicUrlError},
-    secret::{Password, SecretValue},
+    secret::{ClientSecret, Password, SecretValue},
 };
 
 /// Takes each setting out of the layers, and refuses what contradicts itself.
@@ -91,7 +92,7 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             )?,
             filter: layers.text("log.filter")?.map_or_else(|| "info".to_owned(), |text| text.to_string()),
         },
-        login: Login { token: seconds(layers, "login.token_seconds", 60..=86_400)? },
+        login: Login { token: seconds(layers, "login.token_seconds", 60..=86_400)?, openid: openid(layers)? },
         audit: Audit { retention: days(layers, "audit.retention_days", 1..=3650)? },
     };
     if let Some(key) = layers.rest().next() {
@@ -175,4 +176,55 @@ fn bus(layers: &mut Layers) -> Result<BusKind, SettingsError> {
             "bus.url is set but bus.kind is postgres, which needs none; remove it, or set bus.kind to nats",
         )),
     }
+}
+
+fn openid(layers: &mut Layers) -> Result<Option<OpenIdSettings>, SettingsError> {
+    let issuer = layers.text("login.oidc.issuer")?;
+    let client_id = layers.text("login.oidc.client_id")?;
+    let client_secret = layers.text("login.oidc.client_secret")?;
+    let subjects = texts(layers, "login.oidc.allowed_subjects")?;
+    let domains = texts(layers, "login.oidc.allowed_domains")?;
+    let Some(issuer) = issuer else {
+        let rest = client_id.is_some() || client_secret.is_some();
+        return if rest || !subjects.is_empty() || !domains.is_empty() {
+            Err(SettingsError::Contradiction(
+                "login.oidc.issuer is empty but other settings of login.oidc are not; set it to the OpenID provider, \
+                 or remove them",
+            ))
+        } else {
+            Ok(None)
+        };
+    };
+    let issuer = issuer.parse().map_err(|_| {
+        invalid("login.oidc.issuer", "must be an https URL without query, like https://accounts.example")
+    })?;
+    let client_id = client_id.ok_or(SettingsError::Contradiction(
+        "login.oidc.issuer is set but login.oidc.client_id is empty; set it to what this service is called there",
+    ))?;
+    if subjects.is_empty() && domains.is_empty() {
+        return Err(SettingsError::Contradiction(
+            "login.oidc.allowed_subjects and login.oidc.allowed_domains are both empty, so that nobody could sign in; \
+             list accounts or e-mail domains",
+        ));
+    }
+    let fits = |domain: &String| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-');
+        domain.bytes().all(plain) && domain.contains('.') && !domain.starts_with('.')
+    };
+    if !domains.iter().all(fits) {
+        return Err(invalid("login.oidc.allowed_domains", "must hold domains without @, like example.org"));
+    }
+    Ok(Some(OpenIdSettings {
+        issuer,
+        client_id: client_id.to_string(),
+        client_secret: client_secret.map(|secret| ClientSecret::new(secret.as_str())),
+        operators: Operators {
+            subjects,
+            domains: domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
+        },
+    }))
+}
+
+fn texts(layers: &mut Layers, key: &str) -> Result<Vec<String>, SettingsError> {
+    Ok(layers.list(key)?.iter().map(|text| text.to_string()).collect())
 }

@@ -9,6 +9,7 @@ use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
     enrolment::EnrolmentPolicy,
+    openid::OpenIdSettings,
     public_url::PublicUrl,
     secret::{Password, SecretValue},
 };
@@ -151,6 +152,8 @@ settings! {
     Login {
         /// `login.token_seconds`
         token: Duration,
+        /// `[login.oidc]`, where it has an issuer.
+        openid: Option<OpenIdSettings>,
     }
     /// `[audit]`
     Audit {
@@ -187,6 +190,12 @@ impl Settings {
             return Err(SettingsError::Contradiction(
                 "database.url and database.data_dir contradict each other: the folder is for the private \
                  PostgreSQL, which runs only without a URL; remove one of them",
+            ));
+        }
+        let over_tls = self.login.openid.as_ref().is_none_or(|openid| openid.issuer.is_https());
+        if !over_tls && self.egress.policy == EgressPolicy::PublicOnly {
+            return Err(SettingsError::Contradiction(
+                "login.oidc.issuer is http, which is for development with egress.allow_private; use https",
             ));
         }
         if self.server.bind == self.admin.bind && self.server.bind.port() != 0 {

@@ -209,3 +209,48 @@ fn serve_wants_tls_and_a_key_where_others_reach_it() {
     assert!(error.contains("server.public_url") && error.contains("serve"), "{error}");
     assert!(serve("https://link.example.org", "").unwrap_err().to_string().contains("vault.keys"));
 }
+
+#[test]
+fn operators_of_an_openid_provider_are_named_or_the_start_is_refused() {
+    let oidc = |key: &str, value: &str| (format!("CLOUDLINK__LOGIN__OIDC__{key}"), value.to_owned());
+    let load = |more: &[(&str, &str)]| {
+        let base = [("ISSUER", "https://accounts.example"), ("CLIENT_ID", "cloudlink")];
+        let given = base.iter().filter(|(key, _)| more.iter().all(|(other, _)| other != key));
+        Settings::load(None, given.chain(more).map(|(key, value)| oidc(key, value)))
+    };
+    let refusal = |more: &[(&str, &str)]| load(more).unwrap_err().to_string();
+    let settings = load(&[("ALLOWED_SUBJECTS", "ada, bob"), ("ALLOWED_DOMAINS", "Example.org")]).unwrap();
+    let openid = settings.login.openid.unwrap();
+    assert_eq!(openid.operators.subjects, ["ada", "bob"]);
+    assert_eq!(openid.operators.domains, ["example.org"]);
+    assert!(with(&[]).unwrap().login.openid.is_none());
+
+    let nobody = refusal(&[]);
+    assert!(nobody.contains("login.oidc.allowed_subjects") && nobody.contains("login.oidc.allowed_domains"));
+    assert!(refusal(&[("CLIENT_ID", ""), ("ALLOWED_SUBJECTS", "a")]).contains("login.oidc.client_id"));
+    assert!(refusal(&[("ISSUER", ""), ("ALLOWED_SUBJECTS", "a")]).contains("login.oidc.issuer"));
+    for issuer in ["accounts.example", "https://a.example/?x", "http://accounts.example"] {
+        let text = refusal(&[("ISSUER", issuer), ("ALLOWED_SUBJECTS", "a")]);
+        assert!(text.contains("login.oidc.issuer"), "{text}");
+    }
+    for domain in ["@example.org", "example", "a@b.example", ".org"] {
+        let text = refusal(&[("ALLOWED_DOMAINS", domain)]);
+        assert!(text.starts_with("login.oidc.allowed_domains"), "{text}");
+    }
+}
+
+#[test]
+fn the_client_secret_of_the_openid_provider_may_stand_in_a_file_and_a_section_in_a_section() {
+    let (_folder, secret) = file("top secret canary\n");
+    let (_other, path) = file("[login.oidc]\nissuer = \"https://a.example\"\nallowed_subjects = [\"a\"]\n");
+    let variables = environment(&[
+        ("CLOUDLINK__LOGIN__OIDC__CLIENT_ID", "c"),
+        ("CLOUDLINK__LOGIN__OIDC__CLIENT_SECRET_FILE", secret.to_str().unwrap()),
+    ]);
+    let settings = Settings::load(Some(&path), variables).unwrap();
+    assert!(!format!("{settings:?}").contains("canary"));
+    assert_eq!(settings.login.openid.unwrap().client_secret.unwrap().expose(), "top secret canary");
+    let (_folder, path) = file("[login.oidc]\nissuers = \"x\"\n");
+    let error = Settings::load(Some(&path), []).unwrap_err().to_string();
+    assert!(error.ends_with("did you mean login.oidc.issuer?"), "{error}");
+}

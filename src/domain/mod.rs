@@ -15,6 +15,7 @@ pub mod ids;
 pub mod json;
 pub mod label;
 pub mod metric;
+pub mod openid;
 pub mod pkce;
 pub mod plugin;
 pub mod public_url;

@@ -12,6 +12,8 @@ mod enrol;
 mod exchange;
 mod install;
 mod login;
+mod openid;
+mod openid_provider;
 mod overrides;
 mod plugins;
 mod reading;
@@ -30,6 +32,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use self::openid_provider::OpenIdCache;
 pub use self::{
     access::{AccessControl, AccessError, GrantError, Issued, PrepareError},
     confirm::ConfirmError,
@@ -38,6 +41,7 @@ pub use self::{
     enrol::{AddKeyError, Admission, ENROLMENT_CODE_LIFE, EnrolError},
     install::{InstallError, Installed},
     login::{Entitlement, LoginError, PasswordChangeError, PasswordError},
+    openid::{OpenIdAnswer, OpenIdStart, Returned},
     overrides::OverrideError,
     plugins::{PluginView, PutPluginError},
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
@@ -58,6 +62,7 @@ use crate::{
         clock::{Clock, Entropy},
         enrolment::EnrolmentPolicy,
         metric::HostLabels,
+        openid::OpenIdSettings,
         public_url::PublicUrl,
         secret::Password,
     },
@@ -93,6 +98,7 @@ pub struct Broker {
     settings: Arc<BrokerSettings>,
     exchanges: TaskTracker,
     hosts: Arc<HostLabels>,
+    openid: Arc<OpenIdCache>,
     runtime: Handle,
 }
 
@@ -119,6 +125,8 @@ pub struct BrokerSettings {
     pub audit_retention: Duration,
     /// Life of an access token.
     pub access_token_life: Duration,
+    /// The OpenID provider whose accounts are operators', if there is one.
+    pub openid: Option<OpenIdSettings>,
 }
 
 /// What is done with configurations that switch PKCE off (A07).
@@ -177,6 +185,7 @@ impl Broker {
             settings,
             exchanges: TaskTracker::new(),
             hosts: Arc::default(),
+            openid: Arc::default(),
             runtime: parts.runtime,
         }
     }

@@ -80,8 +80,8 @@ pub enum SignInPage {
     Ask(Box<SignInQuestion>),
     /// Somebody signed in, in this browser.
     Approved,
-    /// Nobody will, as was decided in this browser.
-    Denied(Denial),
+    /// Nobody will, as was decided in this browser; the way back to the terminal's listener, where it has one.
+    Denied(Denial, Option<String>),
     /// Another browser was first.
     OtherBrowser,
     /// Nobody signed in in time.
@@ -159,7 +159,7 @@ impl Broker {
         browser: Option<&BrowserCookie>,
     ) -> Result<SignInPage, StoreError> {
         Ok(match self.find_sign_in(handle).await? {
-            Some(row) => page_of(&row, browser, self.now()),
+            Some(row) => self.page_of(&row, browser),
             None => SignInPage::Unknown,
         })
     }
@@ -170,23 +170,27 @@ impl Broker {
             None => Ok(None),
         }
     }
-}
 
-/// What a browser may know of a sign-in.
-pub(super) fn page_of(row: &SignInRow, browser: Option<&BrowserCookie>, now: OffsetDateTime) -> SignInPage {
-    if row.is_bound() && !browser.is_some_and(|browser| row.is_bound_to(browser)) {
-        return SignInPage::OtherBrowser;
-    }
-    match (row.status, row.denial) {
-        (SignInStatus::Approved | SignInStatus::Redeemed, _) => SignInPage::Approved,
-        (SignInStatus::Denied, denial) => SignInPage::Denied(denial.unwrap_or(Denial::Cancelled)),
-        (SignInStatus::Pending, _) if row.expires_at <= now => SignInPage::Expired,
-        (SignInStatus::Pending, _) => SignInPage::Ask(Box::new(SignInQuestion {
-            client: row.client.clone(),
-            network: row.network,
-            started_at: row.created_at,
-            user_code: row.user_code().cloned(),
-            asked: row.asked,
-        })),
+    /// What a browser may know of a sign-in.
+    pub(super) fn page_of(&self, row: &SignInRow, browser: Option<&BrowserCookie>) -> SignInPage {
+        if row.is_bound() && !browser.is_some_and(|browser| row.is_bound_to(browser)) {
+            return SignInPage::OtherBrowser;
+        }
+        match (row.status, row.denial) {
+            (SignInStatus::Approved | SignInStatus::Redeemed, _) => SignInPage::Approved,
+            (SignInStatus::Denied, denial) => {
+                let back =
+                    row.redirect().map(|(uri, state)| self.answer(uri, ("error", "access_denied"), state));
+                SignInPage::Denied(denial.unwrap_or(Denial::Cancelled), back)
+            }
+            (SignInStatus::Pending, _) if row.expires_at <= self.now() => SignInPage::Expired,
+            (SignInStatus::Pending, _) => SignInPage::Ask(Box::new(SignInQuestion {
+                client: row.client.clone(),
+                network: row.network,
+                started_at: row.created_at,
+                user_code: row.user_code().cloned(),
+                asked: row.asked,
+            })),
+        }
     }
 }

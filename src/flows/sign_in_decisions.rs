@@ -3,11 +3,7 @@
 //! The first post binds the sign-in to its browser, before any password is looked at. The passwords themselves are
 //! those of [`login`](super::login), with the same counts and the same record.
 
-use super::{
-    Broker,
-    login::PasswordError,
-    sign_in::{SignInPage, page_of},
-};
+use super::{Broker, login::PasswordError, sign_in::SignInPage};
 use crate::{
     domain::{
         audit::{Action, Actor, Origin},
@@ -171,14 +167,16 @@ impl Broker {
                 (Some((uri, state)), Denial::Cancelled) => {
                     SignInOutcome::Return(self.answer(uri, ("error", "access_denied"), state))
                 }
-                (Some(_), Denial::NotAllowed) | (None, _) => SignInOutcome::Page(SignInPage::Denied(denial)),
+                (Some(_), Denial::NotAllowed) | (None, _) => {
+                    SignInOutcome::Page(SignInPage::Denied(denial, None))
+                }
             }),
         }
     }
 
     async fn page_again(&self, id: SignInId, browser: &BrowserCookie) -> Result<SignInOutcome, StoreError> {
         let row = self.store.find_sign_in(id).await?;
-        let page = row.map(|row| page_of(&row, Some(browser), self.now()));
+        let page = row.map(|row| self.page_of(&row, Some(browser)));
         Ok(match page {
             // It waits still, so it was for a device that is gone.
             Some(SignInPage::Ask(_)) => SignInOutcome::Wrong,
@@ -199,7 +197,7 @@ impl Broker {
         Ok(match (taken, self.store.find_sign_in(id).await?) {
             (_, None) => Taken::No(SignInPage::Unknown),
             (SignInDecided::Yes, Some(row)) => Taken::Yes(Box::new(row)),
-            (SignInDecided::TooLate, Some(row)) => Taken::No(page_of(&row, Some(browser), now)),
+            (SignInDecided::TooLate, Some(row)) => Taken::No(self.page_of(&row, Some(browser))),
         })
     }
 
@@ -213,7 +211,7 @@ impl Broker {
 
 impl SignInRow {
     /// Where a browser brings the answer, and what goes along.
-    fn redirect(&self) -> Option<(&LoopbackUri, Option<&SecretValue>)> {
+    pub(super) fn redirect(&self) -> Option<(&LoopbackUri, Option<&SecretValue>)> {
         match &self.kind {
             SignInKind::AuthorizationCode { redirect_uri, state } => Some((redirect_uri, state.as_ref())),
             SignInKind::DeviceCode { .. } => None,

@@ -20,6 +20,7 @@ pub mod hardening;
 pub mod health;
 mod login;
 pub mod oauth_error;
+mod openid;
 mod outcomes;
 pub mod pages;
 mod plugins;
@@ -52,6 +53,7 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     revoke::routes(config);
     terminal::routes(config);
     sign_in::routes(config);
+    openid::routes(config);
     audit::routes(config);
     reference::routes(config);
     relay::routes(config);

@@ -69,6 +69,12 @@ pub(super) fn page(outcome: Outcome) -> HttpResponse {
     response
 }
 
+/// A page with the way back to a terminal's listener, where it has one.
+pub(super) fn page_with_back(outcome: Outcome, back: Option<&str>) -> HttpResponse {
+    let back = back.and_then(|url| url.parse().ok()).and_then(|url| Back::to(&url));
+    rendered(&OutcomePage::new(outcome, None).back(back))
+}
+
 /// The page of a flow, for the browser that it is bound to.
 pub(super) fn progress(row: &FlowRow, now: OffsetDateTime) -> HttpResponse {
     let names = Names { plugin: Shown::name(&row.plugin_name), device: Shown::name(&row.device_name) };

@@ -13,10 +13,10 @@ use actix_web::{
 use super::{
     browser::{Browser, FormOrigin},
     connect::{cookie_for, see_other, with_cookie},
-    extract::{ClientAddress, FormBody},
+    extract::{ClientAddress, FormBody, QueryPairs},
     login::whole_seconds,
     outcomes::{self, PageError},
-    pages::{AskedFrom, LoginForm, LoginPage, LoginProblem, Network, Outcome, Shown, SignInEnd},
+    pages::{AskedFrom, LoginForm, LoginPage, LoginProblem, Network, Outcome, Shown, ShownHost, SignInEnd},
     throttle::Throttles,
 };
 use crate::{
@@ -26,7 +26,8 @@ use crate::{
         sign_in::{Denial, LoginScope},
     },
     flows::{
-        Broker, HashingError, Identity, PasswordError, SignInError, SignInOutcome, SignInPage, SignInQuestion,
+        Broker, HashingError, Identity, OpenIdStart, PasswordError, SignInError, SignInOutcome, SignInPage,
+        SignInQuestion,
     },
 };
 
@@ -40,13 +41,15 @@ async fn show(
     path: web::Path<String>,
     browser: Browser,
     client: ClientAddress,
+    query: QueryPairs,
 ) -> Result<HttpResponse, PageError> {
     let handle = LoginHandle::new(path.into_inner());
+    let problem = query.one("problem")?.filter(|problem| *problem == "provider");
     let page = broker.show_sign_in(&handle, browser.cookie.as_ref()).await?;
     let (cookie, set) = cookie_for(&broker, browser);
     let look = Look { broker: &broker, handle: &handle, cookie: &cookie, client: client.0 };
     let asked = matches!(page, SignInPage::Ask(_));
-    Ok(with_cookie(look.shown(page, None), set.filter(|_| asked)))
+    Ok(with_cookie(look.shown(page, problem.map(|_| LoginProblem::Provider)), set.filter(|_| asked)))
 }
 
 async fn decide(
@@ -67,6 +70,17 @@ async fn decide(
     };
     let look = Look { broker: &broker, handle: &handle, cookie, client: client.0 };
     let given = |name| form.get(name).filter(|value: &&str| !value.is_empty());
+    if given("with") == Some("oidc") {
+        // Never given back: each may cost the provider a few requests.
+        if let Err(wait) = throttles.logins.take(client.0, broker.now()) {
+            return look.again(LoginProblem::TooManyTries(wait)).await;
+        }
+        return match broker.sign_in_at_provider(&handle, cookie).await? {
+            OpenIdStart::Authorize(url) => Ok(see_other(url.as_str())),
+            OpenIdStart::Page(page) => Ok(look.shown(page, None)),
+            OpenIdStart::Unavailable => look.again(LoginProblem::Provider).await,
+        };
+    }
     let identity = match (given("decision"), given("device"), given("user")) {
         (Some("cancel"), ..) => {
             let outcome = broker.cancel_sign_in(&handle, cookie, client.0).await?;
@@ -146,8 +160,13 @@ impl Look<'_> {
         let end = match page {
             SignInPage::Ask(question) => return self.asked(&question, problem),
             SignInPage::Approved => SignInEnd::Approved,
-            SignInPage::Denied(Denial::Cancelled) => SignInEnd::Cancelled,
-            SignInPage::Denied(Denial::NotAllowed) => SignInEnd::NotAllowed,
+            SignInPage::Denied(denial, back) => {
+                let end = match denial {
+                    Denial::Cancelled => SignInEnd::Cancelled,
+                    Denial::NotAllowed => SignInEnd::NotAllowed,
+                };
+                return outcomes::page_with_back(Outcome::SignIn(end), back.as_deref());
+            }
             SignInPage::OtherBrowser => SignInEnd::OtherBrowser,
             SignInPage::Expired => SignInEnd::Expired,
             SignInPage::Unknown => SignInEnd::Unknown,
@@ -162,6 +181,8 @@ impl Look<'_> {
         if self.broker.settings().owner.is_some() {
             forms.push(LoginForm::Owner);
         }
+        let openid = self.broker.settings().openid.as_ref();
+        forms.extend(openid.and_then(|openid| ShownHost::of(openid.issuer.url())).map(LoginForm::Provider));
         match question.asked {
             Some(LoginScope::Owner) => {}
             Some(LoginScope::Device(device)) => forms.push(LoginForm::Device(Some(device.to_string()))),

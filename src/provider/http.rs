@@ -15,7 +15,11 @@
 
 use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
-use reqwest::{Certificate, Client, Response, header::RETRY_AFTER, redirect, retry};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response,
+    header::{ACCEPT, RETRY_AFTER, USER_AGENT},
+    redirect, retry,
+};
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
@@ -24,7 +28,10 @@ use super::{
     request::TokenRequest,
     resolver::{AddressRefused, GuardedResolver, Lookup, SystemLookup},
 };
-use crate::domain::address::{EgressPolicy, is_public};
+use crate::domain::{
+    address::{EgressPolicy, is_public},
+    secret::AccessToken,
+};
 
 /// What one request may cost.
 #[derive(Debug, Clone, Copy)]
@@ -151,9 +158,30 @@ impl ProviderClient {
     /// Sends a request once and reads the whole answer, whatever its status.
     pub async fn send(&self, request: TokenRequest) -> Result<Answer, SendError> {
         self.check(&request.endpoint)?;
-        tokio::time::timeout(self.limits.exchange, self.send_admitted(request))
-            .await
-            .map_err(|_| SendError::TimedOut)?
+        let host = request.host().to_owned();
+        let TokenRequest { endpoint, headers, body } = request;
+        self.answer_to(&host, self.client.post(endpoint).headers(headers).body(body.to_vec())).await
+    }
+
+    /// Reads a document, with `bearer` where it is not for everybody.
+    pub async fn get(&self, endpoint: Url, bearer: Option<&AccessToken>) -> Result<Answer, SendError> {
+        self.check(&endpoint)?;
+        let host = endpoint.host_str().unwrap_or_default().to_owned();
+        let request = self.client.get(endpoint).header(ACCEPT, "application/json");
+        let request = request.header(USER_AGENT, concat!("cloudlink/", env!("CARGO_PKG_VERSION")));
+        let request = match bearer {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        };
+        self.answer_to(&host, request).await
+    }
+
+    async fn answer_to(&self, host: &str, request: RequestBuilder) -> Result<Answer, SendError> {
+        let answer = async {
+            let _place = self.gate.enter(host).await;
+            self.read(request.send().await.map_err(classify)?).await
+        };
+        tokio::time::timeout(self.limits.exchange, answer).await.map_err(|_| SendError::TimedOut)?
     }
 
     /// A literal address never reaches the resolver, so it is checked here.
@@ -167,14 +195,6 @@ impl ProviderClient {
             (EgressPolicy::PublicOnly | EgressPolicy::AllowPrivate, _, _) => false,
         };
         if named && allowed { Ok(()) } else { Err(SendError::Blocked) }
-    }
-
-    async fn send_admitted(&self, request: TokenRequest) -> Result<Answer, SendError> {
-        let _place = self.gate.enter(request.host()).await;
-        let TokenRequest { endpoint, headers, body } = request;
-        let sent = self.client.post(endpoint).headers(headers).body(body.to_vec()).send();
-        let response = sent.await.map_err(classify)?;
-        self.read(response).await
     }
 
     async fn read(&self, mut response: Response) -> Result<Answer, SendError> {

@@ -231,7 +231,7 @@ impl Registration<'_> {
 }
 
 /// RFC 6749 §2.3.1: both halves form-url-encoded before they are joined.
-fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, RequestError> {
+pub(super) fn basic(client_id: &str, secret: &str) -> Result<HeaderValue, RequestError> {
     let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let pair = Zeroizing::new(format!("{}:{}", encoded(client_id), encoded(secret)));
     sensitive(&Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes()))))
@@ -243,7 +243,7 @@ fn sensitive(value: &str) -> Result<HeaderValue, RequestError> {
     Ok(value)
 }
 
-fn form(members: &[(String, SecretValue)]) -> Zeroizing<Vec<u8>> {
+pub(super) fn form(members: &[(String, SecretValue)]) -> Zeroizing<Vec<u8>> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for (name, value) in members {
         form.append_pair(name, value.expose());

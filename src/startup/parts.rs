@@ -61,6 +61,7 @@ pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
         enrolment: settings.enrolment.policy,
         audit_retention: settings.audit.retention.try_into().unwrap_or(time::Duration::days(90)),
         access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
+        openid: settings.login.openid.clone(),
     }
 }
 

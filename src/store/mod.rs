@@ -21,6 +21,7 @@ mod revocations;
 mod schema;
 mod sign_in_decisions;
 mod sign_in_grants;
+mod sign_in_providers;
 mod sign_ins;
 mod signing_keys;
 mod slots;
@@ -49,6 +50,7 @@ pub use self::{
     schema::{SchemaError, migrate},
     sign_in_decisions::{Approval, SignInDecided},
     sign_in_grants::{CodeUse, Earned, Polled, PresentedCode, TokenToBe},
+    sign_in_providers::{BackFromProvider, SentToProvider},
     sign_ins::{NewKind, NewSignIn, SignInKind, SignInRow, SignInStarted},
     signing_keys::{Retirement, SigningKeyRow},
     slots::{NewSlot, PutSlot, Reconfiguration, SlotRow, TokensAfterChange},

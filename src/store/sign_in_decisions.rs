@@ -34,7 +34,7 @@ pub enum SignInDecided {
 }
 
 impl SignInDecided {
-    fn of(rows: u64) -> Self {
+    pub(super) fn of(rows: u64) -> Self {
         if rows == 1 { Self::Yes } else { Self::TooLate }
     }
 }

@@ -18,6 +18,7 @@ pub mod access_token;
 pub mod assertion;
 pub mod entry;
 pub mod envelope;
+pub mod id_token;
 mod jws;
 pub mod password;
 pub mod policy;

@@ -35,19 +35,22 @@ export class Provider {
   /** What came to the token endpoint: `{grant, status}`, in order. */
   tokenRequests = [];
 
-  /** `clients`: a list of `{id, redirectUris}`; each gets a secret and authenticates by client_secret_post. */
-  static async start({ clients, canaries }) {
+  /**
+   * `clients`: a list of `{id, redirectUris}`; each gets a secret, unless it brings one, and authenticates by
+   * client_secret_post, unless it names another `auth`. `port`: where it waits, if that must be known before.
+   */
+  static async start({ clients, canaries, port: chosen }) {
     const provider = new Provider();
-    const [port] = await freePorts(1);
+    const port = chosen ?? (await freePorts(1))[0];
     provider.issuer = `http://localhost:${port}`;
     provider.#canaries = canaries;
-    provider.clients = clients.map(({ id, redirectUris }) => ({
+    provider.clients = clients.map(({ id, redirectUris, secret, auth }) => ({
       client_id: id,
-      client_secret: randomBytes(24).toString('base64url'),
+      client_secret: secret ?? randomBytes(24).toString('base64url'),
       client_name: 'cloudlink',
       redirect_uris: redirectUris,
       grant_types: ['authorization_code', 'refresh_token'],
-      token_endpoint_auth_method: 'client_secret_post',
+      token_endpoint_auth_method: auth ?? 'client_secret_post',
     }));
     provider.clients.forEach((client) => canaries.add('client_secret', client.client_secret));
     provider.#oidc = new Oidc(provider.issuer, provider.#configuration());

@@ -12,6 +12,7 @@ const ROUTES: [&str; 36] = [
     "/api/openapi.json",
     "/docs",
     "/api/login",
+    "/api/login/callback?code=x&state=y",
     "/api/token",
     "/api/device_authorization",
     "/api/authorize?redirect_uri=http://127.0.0.1:1/",

@@ -32,6 +32,7 @@ mod layering;
 mod limits;
 mod linking;
 mod mixing_up;
+mod openid;
 mod outages;
 mod plugin_store;
 mod polling;
