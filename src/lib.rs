@@ -4,6 +4,7 @@
 //! and [`provider`], [`flows`], [`relay`], [`http`], and at the top what puts them together: [`startup`].
 //! `docs/architecture.md` walks through them.
 
+pub mod api_client;
 pub mod bus;
 pub mod cli;
 pub mod cluster;

@@ -3,15 +3,12 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use reqwest::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{
-    api::{Answer, Caller, call},
-    folder::Folder,
-};
+use super::folder::Folder;
 use crate::{
+    api_client::{Api, ApiError, Caller, Method},
     domain::{
         clock::{Clock, Entropy},
         ids::{DeviceId, SlotName},
@@ -72,13 +69,13 @@ impl Household {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> anyhow::Result<Self> {
-        let owner = Caller::Owner { user: &owner.user, password: &owner.password };
+        let owner = Caller::Owner { user: owner.user.clone(), password: owner.password.clone() };
+        let owner = Api::new(server.clone(), owner);
         let store = format!("/api/plugins/{SLOT}");
-        call(&server, Method::PUT, &store, &owner, Some(plugin))
-            .await?
-            .succeeded("storing the demo plugin")?;
+        let stored = owner.call(Method::PUT, &store, Some(plugin)).await;
+        stored.context("storing the demo plugin failed")?;
         let key = device_key(folder, entropy.as_ref())?;
-        let device = enrolled(folder, &server, &owner, entropy.as_ref()).await?;
+        let device = enrolled(folder, &owner, entropy.as_ref()).await?;
         let slot: SlotName = SLOT.parse().context("the slot's name")?;
         let hub = PluginClient { server, device, slot: None, key: Arc::new(key), clock, entropy };
         let token = match hub.access_token().await {
@@ -90,8 +87,8 @@ impl Household {
         };
         let household = Self { plugin: PluginClient { slot: Some(slot), ..hub.clone() }, hub };
         let copy = json!({"plugin": SLOT});
-        let installed = household.call(&token, Method::PUT, "", Some(&copy)).await?;
-        installed.succeeded("installing the demo plugin")?;
+        let installed = household.call(&token, Method::PUT, "", Some(&copy)).await;
+        installed.context("installing the demo plugin failed")?;
         Ok(household)
     }
 
@@ -103,34 +100,33 @@ impl Household {
     /// Whether somebody has linked the slot already.
     pub(super) async fn is_linked(&self) -> anyhow::Result<bool> {
         let token = self.plugin.access_token().await?;
-        let slot = self.call(&token, Method::GET, "", None).await?.succeeded("asking for the slot")?;
-        Ok(slot.text("status")? == "linked")
+        let slot = self.call(&token, Method::GET, "", None).await.context("asking for the slot failed")?;
+        Ok(text(&slot, "status")? == "linked")
     }
 
     /// Starts an attempt to link the slot.
     pub(super) async fn connect(&self) -> anyhow::Result<Attempt> {
         let token = self.plugin.access_token().await?;
-        let answer = self.call(&token, Method::POST, "/connect", Some(&json!({}))).await?;
-        let answer = answer.succeeded("starting to link the plugin")?;
+        let answer = self.call(&token, Method::POST, "/connect", Some(&json!({}))).await;
+        let answer = answer.context("starting to link the plugin failed")?;
         let seconds =
-            |member| Duration::from_secs(answer.body.get(member).and_then(Value::as_u64).unwrap_or(5).max(1));
+            |member| Duration::from_secs(answer.get(member).and_then(Value::as_u64).unwrap_or(5).max(1));
         Ok(Attempt {
-            connect_url: answer.text("connect_url")?.to_owned(),
+            connect_url: text(&answer, "connect_url")?.to_owned(),
             lasts: seconds("expires_in"),
             poll: seconds("interval").min(Duration::from_secs(2)),
-            path: format!("/flows/{}", answer.text("flow")?),
+            path: format!("/flows/{}", text(&answer, "flow")?),
             token,
         })
     }
 
     /// How the attempt stands.
     pub(super) async fn progress(&self, attempt: &Attempt) -> anyhow::Result<Progress> {
-        let answer = self.call(&attempt.token, Method::GET, &attempt.path, None).await?;
-        if answer.status == 404 {
-            return Ok(Progress::Expired);
-        }
-        let answer = answer.succeeded("asking how linking goes")?;
-        Ok(match answer.text("status")? {
+        let answer = match self.call(&attempt.token, Method::GET, &attempt.path, None).await {
+            Err(error) if error.status() == Some(404) => return Ok(Progress::Expired),
+            answer => answer.context("asking how linking goes failed")?,
+        };
+        Ok(match text(&answer, "status")? {
             "linked" => Progress::Linked,
             "denied" => Progress::Denied,
             "failed" => Progress::Failed,
@@ -145,9 +141,10 @@ impl Household {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> anyhow::Result<Answer> {
+    ) -> Result<Value, ApiError> {
         let path = format!("/api/devices/{}/slots/{SLOT}{path}", self.hub.device);
-        call(&self.hub.server, method, &path, &Caller::Device(token), body).await
+        let api = Api::new(self.hub.server.clone(), Caller::Bearer(token.clone()));
+        api.call(method, &path, body).await
     }
 }
 
@@ -163,37 +160,37 @@ fn device_key(folder: &Folder, entropy: &dyn Entropy) -> anyhow::Result<DeviceKe
 }
 
 /// The device of the last run where the broker still knows it, or a new one.
-async fn enrolled(
-    folder: &Folder,
-    server: &Server,
-    owner: &Caller<'_>,
-    entropy: &dyn Entropy,
-) -> anyhow::Result<DeviceId> {
+async fn enrolled(folder: &Folder, owner: &Api, entropy: &dyn Entropy) -> anyhow::Result<DeviceId> {
     let kept = folder.find(DEVICE_FILE)?.and_then(|id| id.trim().parse::<DeviceId>().ok());
     if let Some(device) = kept {
-        let known = call(server, Method::GET, &format!("/api/devices/{device}"), owner, None).await?;
-        if known.status != 404 {
-            known.succeeded("looking for the demo device")?;
-            return Ok(device);
+        match owner.get(&format!("/api/devices/{device}")).await {
+            Err(error) if error.status() == Some(404) => {}
+            known => {
+                known.context("looking for the demo device failed")?;
+                return Ok(device);
+            }
         }
     }
     let password = Zeroizing::new(Password::draw(entropy).expose().to_owned());
     folder.keep(PASSWORD_FILE, &password)?;
     let wanted = json!({"name": DEVICE, "password": password.as_str()});
-    let made = call(server, Method::POST, "/api/devices", owner, Some(&wanted)).await?;
-    let device =
-        made.succeeded("enrolling the demo device")?.text("device")?.parse().context("the device's id")?;
+    let made = owner.call(Method::POST, "/api/devices", Some(&wanted)).await;
+    let made = made.context("enrolling the demo device failed")?;
+    let device = text(&made, "device")?.parse().context("the device's id")?;
     folder.keep(DEVICE_FILE, &format!("{device}"))?;
     Ok(device)
 }
 
 /// Has the broker trust the device's key.
-async fn trust(folder: &Folder, client: &PluginClient, owner: &Caller<'_>) -> anyhow::Result<()> {
+async fn trust(folder: &Folder, client: &PluginClient, owner: &Api) -> anyhow::Result<()> {
     let public = folder.find(PUBLIC_KEY_FILE)?.context("the device's public key is gone")?;
     let path = format!("/api/devices/{}/keys", client.device);
     let key = json!({"label": DEVICE, "public_key": public.as_str()});
-    call(&client.server, Method::POST, &path, owner, Some(&key))
-        .await?
-        .succeeded("trusting the device's key")?;
+    owner.call(Method::POST, &path, Some(&key)).await.context("trusting the device's key failed")?;
     Ok(())
+}
+
+/// A member of an answer that must be a text.
+fn text<'a>(answer: &'a Value, member: &'static str) -> anyhow::Result<&'a str> {
+    answer.get(member).and_then(Value::as_str).with_context(|| format!("the broker's answer has no {member}"))
 }

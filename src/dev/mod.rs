@@ -8,7 +8,6 @@
 //! Keys, passwords and the device are kept in one folder (`folder`); a second run goes on from there. It
 //! is for one person on one machine: plain http, loopback only, private addresses allowed.
 
-mod api;
 mod folder;
 mod household;
 mod ports;

@@ -37,7 +37,7 @@ impl fmt::Display for Label {
 }
 
 /// Control characters, line separators, and marks that turn the direction of what follows (J03).
-fn is_disruptive(c: char) -> bool {
+pub fn is_disruptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -98,6 +98,11 @@ impl DeviceKey {
         Ok((key, PrivateKeyPem::new(private.as_str()), public))
     }
 
+    /// The key in a PEM text, if it is one that signs.
+    pub fn from_pem(pem: &PrivateKeyPem, entropy: &dyn Entropy) -> Option<Self> {
+        Self::parse(pem.expose(), entropy)
+    }
+
     /// An assertion (RFC 7523 §2.1) that `device` is there, good for 60 s at `audience`.
     pub(super) fn assert(
         &self,

@@ -26,7 +26,7 @@ pub use device_key::{DeviceKey, KeyFileAccess};
 pub use frames::Event;
 #[cfg(test)]
 pub(crate) use frames::event;
-pub use server::{Server, ServerError};
+pub use server::{Server, ServerError, read, unreached};
 pub use token::TokenError;
 
 use self::{

@@ -2,6 +2,8 @@
 
 use std::{str::FromStr, time::Duration};
 
+use zeroize::Zeroizing;
+
 use crate::domain::public_url::{PublicUrl, PublicUrlError};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -64,6 +66,32 @@ impl FromStr for Server {
             .map_err(ServerError::Client)?;
         Ok(Self { url, http })
     }
+}
+
+/// Why no answer came, a clause for a person.
+pub fn unreached(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "the server did not answer in time"
+    } else if error.is_connect() {
+        "the server can't be reached; check the URL and that it runs"
+    } else {
+        "the connection to the server broke"
+    }
+}
+
+/// An answer's body, cut before the piece that would exceed `longest` bytes.
+pub async fn read(
+    mut answer: reqwest::Response,
+    longest: usize,
+) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
+    let mut body = Zeroizing::new(Vec::new());
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > longest {
+            break;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use url::form_urlencoded;
-use zeroize::Zeroizing;
 
-use super::PluginClient;
+use super::{
+    PluginClient,
+    server::{read, unreached},
+};
 use crate::domain::secret::BearerToken;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -94,9 +96,11 @@ pub(super) async fn ask(client: &PluginClient) -> Result<Token, TokenError> {
     }
     let request = client.server.http().post(url);
     let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.finish());
-    let answer = request.send().await.map_err(|error| TokenError::Passing(unreached(&error)))?;
+    let answer = request.send().await.map_err(|error| TokenError::Passing(unreached(&error).to_owned()))?;
     let status = answer.status().as_u16();
-    let body = read(answer).await.map_err(|error| TokenError::Passing(unreached(&error)))?;
+    let body = read(answer, LONGEST_ANSWER)
+        .await
+        .map_err(|error| TokenError::Passing(unreached(&error).to_owned()))?;
     token(status, &body, now)
 }
 
@@ -128,27 +132,6 @@ fn token(status: u16, body: &[u8], now: OffsetDateTime) -> Result<Token, TokenEr
 /// One line without control characters, which could move a terminal's cursor.
 fn readable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONGEST_SAYING).collect()
-}
-
-fn unreached(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        "the server did not answer in time".to_owned()
-    } else if error.is_connect() {
-        "the server can't be reached; check the URL and that it runs".to_owned()
-    } else {
-        "the connection to the server broke".to_owned()
-    }
-}
-
-async fn read(mut answer: reqwest::Response) -> Result<Zeroizing<Vec<u8>>, reqwest::Error> {
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = answer.chunk().await? {
-        if body.len() + chunk.len() > LONGEST_ANSWER {
-            break;
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

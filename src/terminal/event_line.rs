@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use time::{OffsetDateTime, UtcOffset};
 
+use super::text::printable_within;
 use crate::domain::json::Object;
 use crate::plugin_client::Event;
 
@@ -33,7 +34,7 @@ const MOST_NAMES: usize = 12;
 /// time is UTC.
 pub fn event_line(event: &Event, now: OffsetDateTime) -> String {
     let name = event.key().map_or_else(|| event.name().to_owned(), |key| format!("{}/{key}", event.name()));
-    let mut line = format!("{}  {}  {:<20}", clock_time(now), event.slot(), printable(&name));
+    let mut line = format!("{}  {}  {:<20}", clock_time(now), event.slot(), short(&name));
     for part in shown(event.data()) {
         let _ = write!(line, " {part}");
     }
@@ -62,34 +63,28 @@ fn shown(data: &Object) -> impl Iterator<Item = String> {
 fn others(data: &Object) -> String {
     let names = data.keys().map(String::as_str);
     let names = names.filter(|name| !SHOWN.contains(name) && !UNTOLD.contains(name));
-    let names: Vec<String> = names.take(MOST_NAMES).map(printable).collect();
+    let names: Vec<String> = names.take(MOST_NAMES).map(short).collect();
     if names.is_empty() { String::new() } else { format!(" (also {})", names.join(", ")) }
 }
 
 fn shown_as(name: &str, value: &str) -> String {
     let is_secret = ["token", "secret", "password", "jwe"].iter().any(|word| name.contains(word));
-    if is_secret && name != "token_endpoint" { masked(value) } else { printable(value) }
+    if is_secret && name != "token_endpoint" { masked(value) } else { short(value) }
 }
 
 /// The first characters, at most four and at most an eighth of all, and how many there are.
 fn masked(secret: &str) -> String {
     let length = secret.chars().count();
     let first: String = secret.chars().take((length / 8).min(4)).collect();
-    format!("{}…({length} chars)", printable(&first))
+    format!("{}…({length} chars)", short(&first))
 }
 
-fn printable(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| !c.is_control()).collect();
-    if plain.chars().count() <= LONGEST_VALUE {
-        return plain;
-    }
-    let mut cut: String = plain.chars().take(LONGEST_VALUE).collect();
-    cut.push('…');
-    cut
+fn short(text: &str) -> String {
+    printable_within(text, LONGEST_VALUE)
 }
 
 /// A number of seconds, rounded down to the unit that tells most.
-fn span(seconds: i64) -> String {
+pub fn span(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} s"),
         120..7200 => format!("{} min", seconds / 60),

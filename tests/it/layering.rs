@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Each layer with those below that it may use. Who is not named here has no place in the house.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("vault", &["domain"]),
     ("store", &["domain", "vault"]),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
     ("config", &["domain"]),
     ("plugin_client", &["domain", "vault", "provider", "seams"]),
     ("terminal", &["domain", "plugin_client"]),
+    ("api_client", &["domain", "plugin_client", "terminal"]),
 ];
 /// What puts the layers together, and uses all.
 const TOP: [&str; 6] = ["startup", "telemetry", "cli", "dev", "main", "lib"];
@@ -34,7 +35,7 @@ const ROOMS: [(&str, &[&str]); 5] = [
     ("sqlx", &["store/", "bus/postgres.rs", "startup", "cluster"]),
     ("actix_", &["http/", "relay/", "startup", "telemetry/", "cli", "dev/"]),
     ("tracing_actix_web", &["http/", "startup", "telemetry/"]),
-    ("reqwest", &["provider/", "plugin_client/", "cli", "dev/"]),
+    ("reqwest", &["provider/", "plugin_client/", "api_client/"]),
     ("anyhow", &["startup", "cli", "dev/", "main.rs"]),
 ];
 
