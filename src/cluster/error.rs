@@ -35,6 +35,12 @@ pub enum ClusterError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// Somebody else holds the folder's lock, and their server can't be reached from here.
+    #[error(
+        "{} is in use by another cloudlink, whose database can't be reached from here: run this as the same user, \
+         with the same TMPDIR, or stop that one first", .0.display()
+    )]
+    NoSocket(PathBuf),
     /// The folder holds something that is not a cluster.
     #[error("{} holds other files: set CLOUDLINK_DATA_DIR to an empty or a new folder", .0.display())]
     NotEmpty(PathBuf),

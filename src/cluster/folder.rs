@@ -90,11 +90,7 @@ impl Folder {
     /// The folder for the socket, there and closed to others. A path too long for a socket gets one
     /// in the folder for temporary files, with a name made from the path.
     pub(super) fn socket_folder(&self) -> Result<PathBuf, ClusterError> {
-        let inside = self.path.join("socket");
-        let name = format!("cloudlink-{:016x}", fingerprint(&self.path));
-        let candidates = [inside, std::env::temp_dir().join(&name)];
-        let sockets = candidates.into_iter().find(|folder| fits(folder));
-        let sockets = sockets.unwrap_or_else(|| Path::new("/tmp").join(name));
+        let sockets = sockets_of(&self.path);
         match DirBuilder::new().mode(0o700).create(&sockets) {
             Ok(()) => {
                 if let Some(Account { uid, gid }) = self.run_as {
@@ -119,6 +115,24 @@ impl Folder {
         let path = log_file(&self.path);
         open(&path, OpenOptions::new().write(true).create(true).truncate(true))
     }
+}
+
+/// Where the socket of a cluster is.
+fn sockets_of(cluster: &Path) -> PathBuf {
+    let name = format!("cloudlink-{:016x}", fingerprint(cluster));
+    let candidates = [cluster.join("socket"), std::env::temp_dir().join(&name)];
+    let sockets = candidates.into_iter().find(|folder| fits(folder));
+    sockets.unwrap_or_else(|| Path::new("/tmp").join(name))
+}
+
+/// Where the socket of a cluster is that somebody else runs, if we may use it.
+pub(super) fn open_sockets(cluster: &Path) -> Option<PathBuf> {
+    let sockets = sockets_of(cluster);
+    sockets.join(socket_file()).exists().then_some(sockets)
+}
+
+fn socket_file() -> String {
+    format!(".s.PGSQL.{PORT}")
 }
 
 pub(super) fn log_file(folder: &Path) -> PathBuf {
@@ -213,7 +227,7 @@ fn walkable(mode: u32, owner: Account, visitor: Account) -> bool {
 }
 
 fn fits(sockets: &Path) -> bool {
-    sockets.join(format!(".s.PGSQL.{PORT}")).as_os_str().len() <= LONGEST_SOCKET
+    sockets.join(socket_file()).as_os_str().len() <= LONGEST_SOCKET
 }
 
 /// FNV-1a: names must stay the same across builds, which the standard library's hasher doesn't promise.

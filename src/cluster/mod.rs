@@ -81,9 +81,7 @@ impl Cluster {
 
     /// A URL for `database`, over the private socket; [`DATABASE`] always exists.
     pub fn url(&self, database: &str) -> String {
-        let host = percent_encoded(self.sockets.as_os_str().as_encoded_bytes());
-        let database = percent_encoded(database.as_bytes());
-        format!("postgres://{DATABASE}@{host}:{}/{database}?sslmode=disable", process::PORT)
+        url_over(&self.sockets, database)
     }
 
     /// Where the cluster lives.
@@ -107,6 +105,18 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// A URL for `database` of a cluster that another cloudlink runs: `folder` as [`ClusterError::InUse`] names it.
+pub fn url_beside(folder: &Path, database: &str) -> Result<String, ClusterError> {
+    let sockets = folder::open_sockets(folder).ok_or_else(|| ClusterError::NoSocket(folder.to_owned()))?;
+    Ok(url_over(&sockets, database))
+}
+
+fn url_over(sockets: &Path, database: &str) -> String {
+    let host = percent_encoded(sockets.as_os_str().as_encoded_bytes());
+    let database = percent_encoded(database.as_bytes());
+    format!("postgres://{DATABASE}@{host}:{}/{database}?sslmode=disable", process::PORT)
 }
 
 /// Where cloudlink keeps what it must not lose, when nobody says otherwise: `$CLOUDLINK_DATA_DIR`;

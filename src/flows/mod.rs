@@ -46,7 +46,7 @@ pub use self::{
     plugins::{PluginView, PutPluginError},
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
     redirect::{CallbackPath, Redirected, Refusal},
-    rotation::Retire,
+    rotation::{Retire, rotate_signing_key},
     sign_in::{DeviceAuthorization, SignInPage, SignInQuestion, StartSignInError, Terminal},
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
     sign_in_grants::{GivenBack, RevokeError, SignInGrantError},

@@ -1,11 +1,14 @@
 //! Replacing the key that signs access tokens.
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::{Broker, PrepareError};
 use crate::{
-    domain::audit::{Actor, Origin},
-    store::Retirement,
+    domain::{
+        audit::{Actor, Origin},
+        clock::Entropy,
+    },
+    store::{Retirement, Store},
     vault::signing::SigningKey,
 };
 
@@ -18,19 +21,29 @@ pub enum Retire {
     Now,
 }
 
+/// Makes a new signing key, which signs from now on: replicas that run read it within five seconds. The new key's id.
+pub async fn rotate_signing_key(
+    store: &Store,
+    entropy: &dyn Entropy,
+    retire: Retire,
+    now: OffsetDateTime,
+) -> Result<String, PrepareError> {
+    let key = SigningKey::generate(entropy)?;
+    let retirement = match retire {
+        Retire::InAnHour => Retirement::At(now + Duration::HOUR),
+        Retire::Now => Retirement::Erased,
+    };
+    let by = Origin { actor: Actor::Operator, network: None };
+    store.rotate_signing_key(key.kid().as_str(), &key.to_pkcs8()?, retirement, &by, now).await?;
+    tracing::info!(kid = %key.kid(), ?retire, "signing key replaced");
+    Ok(key.kid().to_string())
+}
+
 impl Broker {
-    /// Makes a new signing key, which signs from now on. The id of the new key.
+    /// [`rotate_signing_key`], and this process signs with the new key at once.
     pub async fn rotate_signing_key(&self, retire: Retire) -> Result<String, PrepareError> {
-        let now = self.now();
-        let key = SigningKey::generate(self.entropy())?;
-        let retirement = match retire {
-            Retire::InAnHour => Retirement::At(now + Duration::HOUR),
-            Retire::Now => Retirement::Erased,
-        };
-        let by = Origin { actor: Actor::Operator, network: None };
-        self.store.rotate_signing_key(key.kid().as_str(), &key.to_pkcs8()?, retirement, &by, now).await?;
+        let kid = rotate_signing_key(&self.store, self.entropy(), retire, self.now()).await?;
         self.refresh_access().await?;
-        tracing::info!(kid = %key.kid(), ?retire, "signing key replaced");
-        Ok(key.kid().to_string())
+        Ok(kid)
     }
 }

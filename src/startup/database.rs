@@ -13,7 +13,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use crate::{
-    cluster::{Cluster, ClusterSettings, DATABASE, Durability, default_data_dir},
+    cluster::{self, Cluster, ClusterError, ClusterSettings, DATABASE, Durability, default_data_dir},
     config::Settings,
 };
 
@@ -40,6 +40,17 @@ pub(super) async fn database(settings: &Settings) -> Result<(PgConnectOptions, O
         Cluster::start(&ClusterSettings { data_dir, durability: Durability::Full, max_connections }).await?;
     let options = cluster.url(DATABASE).parse().context("the private PostgreSQL has no usable address")?;
     Ok((options, Some(cluster)))
+}
+
+/// [`database`], and where another cloudlink runs the private one, that one's.
+pub(super) async fn database_beside(settings: &Settings) -> Result<(PgConnectOptions, Option<Cluster>)> {
+    let error = match database(settings).await {
+        Ok(found) => return Ok(found),
+        Err(error) => error,
+    };
+    let Some(ClusterError::InUse(folder)) = error.downcast_ref() else { return Err(error) };
+    let url = cluster::url_beside(folder, DATABASE)?;
+    Ok((url.parse().context("the private PostgreSQL has no usable address")?, None))
 }
 
 pub(super) async fn connect(options: &PgConnectOptions, max_connections: u32) -> Result<PgPool> {

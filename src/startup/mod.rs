@@ -6,6 +6,7 @@ mod application;
 mod database;
 mod handlers;
 mod parts;
+mod signing_key;
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use self::database::{connect, database};
 pub use self::{
     application::{Application, Seams},
     database::cluster_folder,
+    signing_key::rotate_signing_key,
 };
 use crate::{
     config::Settings, domain::secret::SecretValue, http, seams::SystemEntropy, store, telemetry::Metrics,
