@@ -4,33 +4,38 @@
 //! one connection with the device's token, for all its slots. An event is acknowledged once its line was
 //! written, so that what a broken pipe swallowed comes again.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
+use super::session::{device_client, signed_in_device};
 use crate::{
     domain::{
         clock::Clock,
         ids::{DeviceId, SlotName},
     },
     plugin_client::{ClientError, DeviceKey, KeyFileAccess, Listener, News, PluginClient, Server},
-    seams::{SystemClock, SystemEntropy},
+    seams::SystemEntropy,
     terminal::{Terminal, clock_time, event_line},
 };
 
 /// What `attach` is told on the command line.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cloudlink attach --slot heating      # as the device that is signed in\n  \
+                        cloudlink attach --url https://link.example --device ID --key device.pem"
+)]
 pub struct Attach {
-    /// The server's public URL: https, host and port, no path
-    #[arg(long, value_name = "URL")]
-    url: Server,
-    /// The device's id, a UUID
-    #[arg(long, value_name = "UUID")]
-    device: DeviceId,
+    /// The server's public URL: https, host and port, no path [default: where a device is signed in]
+    #[arg(long, value_name = "URL", requires = "device")]
+    url: Option<Server>,
+    /// The device's id, a UUID [default: the device that is signed in]
+    #[arg(long, value_name = "UUID", requires = "key")]
+    device: Option<DeviceId>,
     /// The private half of one of the device's trusted keys: PEM (PKCS#8), Ed25519, P-256 or RSA
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "url")]
+    key: Option<PathBuf>,
     /// Only this slot; may be given several times [default: all slots of the device]
     #[arg(long = "slot", value_name = "NAME")]
     slots: Vec<SlotName>,
@@ -51,25 +56,11 @@ enum Format {
 impl Attach {
     /// Prints and acknowledges events until `stop`.
     pub(super) async fn run(&self, terminal: &Terminal, stop: &CancellationToken) -> anyhow::Result<()> {
-        let (key, access) = DeviceKey::read(&self.key, &SystemEntropy)?;
-        if access == KeyFileAccess::Others {
-            let path = self.key.display();
-            terminal.note(format_args!("Others on this machine can read the key: run `chmod 600 {path}`."));
-        }
-        let (key, clock) = (Arc::new(key), Arc::new(SystemClock));
+        let hub = self.device(terminal)?;
         let format = if self.json { Format::Json } else { Format::Readable };
         let whole_device = self.slots.is_empty().then_some(None);
         let slots = whole_device.into_iter().chain(self.slots.iter().cloned().map(Some));
-        let clients: Vec<PluginClient> = slots
-            .map(|slot| PluginClient {
-                server: self.url.clone(),
-                device: self.device,
-                slot,
-                key: key.clone(),
-                clock: clock.clone(),
-                entropy: Arc::new(SystemEntropy),
-            })
-            .collect();
+        let clients: Vec<PluginClient> = slots.map(|slot| PluginClient { slot, ..hub.clone() }).collect();
         let attached = clients.iter().map(async |client| {
             let slot =
                 client.slot.as_ref().map_or_else(|| "all slots".to_owned(), |slot| format!("slot {slot}"));
@@ -81,6 +72,21 @@ impl Attach {
             Err(ClientError::Listener(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             ended => Ok(ended.map(drop)?),
         }
+    }
+}
+
+impl Attach {
+    /// The device that was named, else the one that is signed in.
+    fn device(&self, terminal: &Terminal) -> anyhow::Result<PluginClient> {
+        let (Some(url), Some(device), Some(path)) = (&self.url, self.device, &self.key) else {
+            return signed_in_device(terminal);
+        };
+        let (key, access) = DeviceKey::read(path, &SystemEntropy)?;
+        if access == KeyFileAccess::Others {
+            let path = path.display();
+            terminal.note(format_args!("Others on this machine can read the key: run `chmod 600 {path}`."));
+        }
+        Ok(device_client(url.clone(), device, key))
     }
 }
 
@@ -118,12 +124,12 @@ impl Listener for Printer<'_> {
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::{Mutex, PoisonError},
+        sync::{Arc, Mutex, PoisonError},
         time::Duration,
     };
 
     use super::*;
-    use crate::{domain::ids::Version, plugin_client::event};
+    use crate::{domain::ids::Version, plugin_client::event, seams::SystemClock};
 
     /// A stream that is read afterwards.
     #[derive(Clone, Default)]

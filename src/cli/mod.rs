@@ -5,13 +5,28 @@
 //! remarks to standard error.
 
 pub mod attach;
+mod audit;
+mod credentials;
+mod device;
+mod input;
+mod keys;
+mod login;
+mod output;
+mod permissions;
+mod plugin;
+mod session;
+mod signout;
+mod slot;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use self::attach::Attach;
+use self::{
+    attach::Attach, audit::Audit, device::Device, keys::Keys, login::Login, permissions::Permissions,
+    plugin::Plugin, slot::Slot,
+};
 use crate::{
     config::{LogFormat, Settings, process_environment},
     dev::Dev,
@@ -37,12 +52,46 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Here(Here),
+    #[command(flatten)]
+    There(There),
+}
+
+/// What works on this machine, with its settings and its database.
+#[derive(Debug, Subcommand)]
+enum Here {
     /// Try everything on this machine, with a demo provider and a demo plugin; nothing to configure
     Dev(Dev),
     /// Run the service
     Serve,
     /// Bring the database up to date, and end
     Migrate,
+    /// Replace the keys of the service
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+/// What calls a server's API, as whoever is signed in.
+#[derive(Debug, Subcommand)]
+enum There {
+    /// Sign in to a server, as its owner or as a device
+    Login(Login),
+    /// Show who is signed in where, until when, and what that is good for
+    Permissions(Permissions),
+    /// End what this machine was given, here and at the server
+    Signout,
+    /// The plugin store: list, show, put, approve, delete
+    #[command(subcommand)]
+    Plugin(Plugin),
+    /// Devices: list, add, enrol, rename, remove, passwords, trusted keys
+    #[command(subcommand)]
+    Device(Device),
+    /// The plugins on a device: install, override, connect, remove
+    #[command(subcommand)]
+    Slot(Slot),
+    /// Show who did what, newest first
+    Audit(Audit),
     /// Be a plugin: print the events of a device's slots and acknowledge them
     Attach(Attach),
 }
@@ -52,19 +101,23 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         let terminal = Terminal::standard();
         match &self.command {
-            Command::Attach(attach) => {
+            Command::Here(Here::Dev(dev)) => dev.run(self.quiet()?, &terminal, &stop_at_signals()).await,
+            Command::Here(Here::Serve) => startup::serve(&self.logged()?).await,
+            Command::Here(Here::Migrate) => startup::migrate(&self.logged()?).await,
+            Command::Here(Here::Keys(keys)) => keys.run(&self.quiet()?, &terminal).await,
+            Command::There(there) => {
                 telemetry::start(LogFormat::Readable, QUIET)?;
-                attach.run(&terminal, &stop_at_signals()).await
+                there.run(&terminal).await
             }
-            Command::Dev(dev) => {
-                let settings = load(self.config.as_deref())?;
-                let untouched = settings.log.filter == EVERYDAY;
-                telemetry::start(settings.log.format, if untouched { QUIET } else { &settings.log.filter })?;
-                dev.run(settings, &terminal, &stop_at_signals()).await
-            }
-            Command::Serve => startup::serve(&self.logged()?).await,
-            Command::Migrate => startup::migrate(&self.logged()?).await,
         }
+    }
+
+    /// The settings of a command that talks to a person, and logs little.
+    fn quiet(&self) -> anyhow::Result<Settings> {
+        let settings = load(self.config.as_deref())?;
+        let untouched = settings.log.filter == EVERYDAY;
+        telemetry::start(settings.log.format, if untouched { QUIET } else { &settings.log.filter })?;
+        Ok(settings)
     }
 
     /// The settings of a command that logs as they say.
@@ -72,6 +125,21 @@ impl Cli {
         let settings = load(self.config.as_deref())?;
         telemetry::start(settings.log.format, &settings.log.filter)?;
         Ok(settings)
+    }
+}
+
+impl There {
+    async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
+        match self {
+            Self::Login(login) => login.run(terminal, &stop_at_signals()).await,
+            Self::Permissions(permissions) => permissions.run(terminal).await,
+            Self::Signout => signout::sign_out(terminal).await,
+            Self::Plugin(plugin) => plugin.run(terminal).await,
+            Self::Device(device) => device.run(terminal).await,
+            Self::Slot(slot) => slot.run(terminal).await,
+            Self::Audit(audit) => audit.run(terminal).await,
+            Self::Attach(attach) => attach.run(terminal, &stop_at_signals()).await,
+        }
     }
 }
 
@@ -103,11 +171,26 @@ mod tests {
     }
 
     #[test]
-    fn each_command_has_one_line_of_help() {
-        for command in Cli::command().get_subcommands() {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            assert!((5..=100).contains(&about.len()), "{}: {about:?}", command.get_name());
+    fn each_command_has_one_line_of_help_and_each_argument_too() {
+        fn look(command: &clap::Command) {
+            let of =
+                |help: Option<&clap::builder::StyledStr>| help.map(ToString::to_string).unwrap_or_default();
+            for argument in command.get_arguments() {
+                let help = of(argument.get_help());
+                assert!(
+                    (5..=120).contains(&help.len()),
+                    "{} {}: {help:?}",
+                    command.get_name(),
+                    argument.get_id()
+                );
+            }
+            for command in command.get_subcommands() {
+                let about = of(command.get_about());
+                assert!((5..=110).contains(&about.len()), "{}: {about:?}", command.get_name());
+                look(command);
+            }
         }
+        look(&Cli::command());
     }
 
     #[test]
@@ -117,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn attach_wants_a_server_a_device_and_a_key() {
+    fn attach_is_given_a_server_a_device_and_a_key_or_none_of_them() {
         let whole = [
             "cloudlink",
             "attach",
@@ -139,5 +222,6 @@ mod tests {
         let error = Cli::try_parse_from(plain).unwrap_err().to_string();
         assert!(error.contains("must begin with https"), "{error}");
         assert!(Cli::try_parse_from(&whole[..6]).is_err());
+        assert!(Cli::try_parse_from(&whole[..2]).is_ok(), "the device that is signed in");
     }
 }

@@ -15,6 +15,7 @@ mod assertions;
 mod audit;
 mod callback;
 mod cluster;
+mod command_line;
 mod confirm_code;
 mod consent_page;
 mod console;

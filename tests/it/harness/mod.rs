@@ -7,6 +7,7 @@ mod attempt;
 mod browser;
 pub(crate) mod cluster;
 pub(crate) mod console;
+mod desk;
 pub(crate) mod dump;
 pub(crate) mod frames;
 mod hold;
@@ -23,6 +24,7 @@ pub(crate) use self::{
     account::{Account, PASSWORD},
     attempt::Attempt,
     browser::{Browser, Page, Sent},
+    desk::{Desk, Ran},
     hold::Hold,
     home::{Home, Relay, call_with},
     link_to_database::DatabaseLink,
