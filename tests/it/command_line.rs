@@ -1,6 +1,6 @@
 //! What operators and hubs do at a terminal: the real commands, against a really started service.
 
-use std::{net::TcpListener, os::unix::fs::PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,14 +8,6 @@ use time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::harness::{Account, Desk, Home, PASSWORD, Provider, Service, call_with, within};
-
-/// A service that is where its public URL says, as devices' keys need it.
-async fn service_at_its_url() -> Service {
-    // Free a moment ago; nobody else here asks for a port by number.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{port}");
-    Service::with(&[("SERVER__BIND", &port.to_string()), ("SERVER__PUBLIC_URL", &url)]).await
-}
 
 async fn operator(service: &Service) -> Desk {
     let token = Account { service, network: "198.51.100.1" }.owner_token().await;
@@ -38,7 +30,7 @@ fn json_of(text: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_stores_a_plugin_and_a_hub_enrols_and_installs_it() {
-    let (service, provider) = (service_at_its_url().await, Provider::start().await);
+    let (service, provider) = (Service::at_its_url().await, Provider::start().await);
     let operator = operator(&service).await;
     let file = operator.file("acme.json", &provider.configuration().to_string());
     let put = operator.run(&["plugin", "put", "acme", &file]).await;
@@ -79,7 +71,7 @@ async fn an_operator_stores_a_plugin_and_a_hub_enrols_and_installs_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_good_for_one_hub_and_a_password_for_none_but_a_file_or_a_person() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let code = json_of(&operator.run(&["device", "code", "--json"]).await.well());
     let code = code["enrolment_code"].as_str().unwrap();
@@ -101,7 +93,7 @@ async fn a_code_is_good_for_one_hub_and_a_password_for_none_but_a_file_or_a_pers
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_trusted_listed_and_trusted_no_longer() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (hub, device) = hub(&service, &operator).await;
     let other = Home::bare(&service).await;
@@ -120,7 +112,7 @@ async fn keys_are_trusted_listed_and_trusted_no_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_takes_the_keys_away_unless_told_otherwise() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (hub, device) = hub(&service, &operator).await;
     hub.file("old", PASSWORD);
@@ -137,7 +129,7 @@ async fn a_new_password_takes_the_keys_away_unless_told_otherwise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_audit_record_is_read_a_page_at_a_time() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (_, device) = hub(&service, &operator).await;
     let page = operator.run(&["audit", "--limit", "2"]).await;
@@ -158,7 +150,7 @@ async fn the_audit_record_is_read_a_page_at_a_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn permissions_tell_who_where_until_when_and_what_for() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let owner = operator.run(&["permissions"]).await.well();
     assert!(
@@ -182,7 +174,7 @@ async fn permissions_tell_who_where_until_when_and_what_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_out_ends_the_key_there_and_the_file_here() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (hub, device) = hub(&service, &operator).await;
     let out = hub.run(&["signout"]).await;
@@ -197,7 +189,7 @@ async fn signing_out_ends_the_key_there_and_the_file_here() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn signing_out_forgets_even_where_the_server_is_away() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (hub, device) = hub(&service, &operator).await;
     service.stop().await;
@@ -212,7 +204,7 @@ async fn signing_out_forgets_even_where_the_server_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_that_others_can_read_is_refused() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let (hub, _) = hub(&service, &operator).await;
     let path = hub.home(".config/cloudlink/credentials.json");
@@ -223,7 +215,7 @@ async fn a_credential_that_others_can_read_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_one_sentence_and_a_line_for_each_member() {
-    let service = service_at_its_url().await;
+    let service = Service::at_its_url().await;
     let operator = operator(&service).await;
     let bad = json!({"name": "Acme", "client_id": "x", "auth_endpoint": "https://acme.example/a",
         "token_endpoint": "https://u:p@acme.example/t"});
@@ -241,7 +233,7 @@ async fn a_refusal_is_one_sentence_and_a_line_for_each_member() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_is_signed_in_attaches_without_being_named() {
-    let (service, provider) = (service_at_its_url().await, Provider::start().await);
+    let (service, provider) = (Service::at_its_url().await, Provider::start().await);
     let operator = operator(&service).await;
     let (hub, _) = hub(&service, &operator).await;
     let file = operator.file("acme.json", &provider.configuration().to_string());

@@ -16,6 +16,7 @@ mod audit;
 mod callback;
 mod cluster;
 mod command_line;
+mod command_line_login;
 mod confirm_code;
 mod consent_page;
 mod console;

@@ -3,8 +3,6 @@
 use std::{env::VarError, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tokio::{process::Command, time::timeout};
 use url::Url;
 
@@ -14,7 +12,10 @@ use super::{
 };
 use crate::{
     api_client::{Answered, Api},
-    domain::secret::{BearerToken, CodeVerifier, FlowState},
+    domain::{
+        pkce::CodeChallenge,
+        secret::{BearerToken, CodeVerifier, FlowState},
+    },
     seams::SystemEntropy,
     terminal::Terminal,
 };
@@ -126,14 +127,13 @@ fn request(
     state: &FlowState,
     verifier: &CodeVerifier,
 ) -> anyhow::Result<Url> {
-    let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
     let mut url = Url::parse(&api.server().url().join("/api/authorize"))?;
     let mut query = url.query_pairs_mut();
     query
         .append_pair("response_type", "code")
         .append_pair("client_id", CLIENT_ID)
         .append_pair("redirect_uri", redirect_uri)
-        .append_pair("code_challenge", &challenge)
+        .append_pair("code_challenge", CodeChallenge::of(verifier).as_str())
         .append_pair("code_challenge_method", "S256")
         .append_pair("state", state.expose());
     if let Some(scope) = scope {

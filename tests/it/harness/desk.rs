@@ -87,6 +87,16 @@ impl Desk {
     }
 }
 
+impl Service {
+    /// A service that is where its public URL says, as whoever signs in needs it.
+    pub(crate) async fn at_its_url() -> Self {
+        // Free a moment ago; nobody else here asks for a port by number.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url = format!("http://{port}");
+        Self::with(&[("SERVER__BIND", &port.to_string()), ("SERVER__PUBLIC_URL", &url)]).await
+    }
+}
+
 impl Ran {
     fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
