@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use time::Duration;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
-use crate::harness::{Account, Desk, Home, PASSWORD, Provider, Service, call_with, within};
+use crate::confirm_code::digits;
+use crate::harness::{Account, Browser, Desk, Home, PASSWORD, Provider, Service, call_with, within};
 
 async fn operator(service: &Service) -> Desk {
     let token = Account { service, network: "198.51.100.1" }.owner_token().await;
@@ -303,4 +304,27 @@ async fn a_signing_key_is_replaced_in_a_private_database_whether_or_not_somebody
     let pid = rustix::process::Pid::from_raw(serving.id().unwrap().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(within("the end", serving.wait()).await.unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_link_types_the_six_digits_where_it_was_started() {
+    let (service, provider) = (Service::with(&[("CONSENT__BINDING", "code")]).await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let operator = operator(&service).await;
+    let connect = ["slot", "connect", "heating", "--device", &home.device, "--wait"];
+    let mut waiting = operator.command(&connect).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    let line = within("the link", lines.next_line()).await.unwrap().unwrap();
+    let url = line.split_whitespace().last().unwrap();
+    let mut browser = Browser::default();
+    let sent = browser.consent(&service, url).await;
+    let back = browser.callback(&service, &sent, &[("code", "a-code")]).await;
+    let digits = digits(&browser.open(&service, back.location()).await);
+    let mut input = waiting.stdin.take().unwrap();
+    let wrong = if digits == "000000" { "000001" } else { "000000" };
+    input.write_all(format!("{wrong}\n{digits}\n").as_bytes()).await.unwrap();
+    let ended = within("the end", waiting.wait_with_output()).await.unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success() && said.contains("linked: the plugin gets its tokens"), "{said}");
+    assert_eq!(home.show(&service).await["status"], "linked");
 }

@@ -45,7 +45,7 @@ async fn waiting(service: &Service, home: &Home) -> (Attempt, String) {
     (attempt, code)
 }
 
-fn digits(page: &Page) -> String {
+pub(crate) fn digits(page: &Page) -> String {
     let at = page.html.find("class=\"digits\"").unwrap_or_else(|| panic!("no digits: {}", page.html));
     page.html[at..].split("<code>").nth(1).unwrap()[..6].to_owned()
 }
