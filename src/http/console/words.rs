@@ -178,6 +178,8 @@ fn told(action: Action) -> &'static str {
         Action::OwnerLoginFailed => "Wrong login as the owner",
         Action::DeviceLogin => "Device logged in by password",
         Action::DeviceLoginFailed => "Wrong password for a device",
+        Action::LoginDenied => "Sign-in at a terminal refused",
+        Action::TokenRevoked => "Access token given back",
         Action::DeviceEnrolled => "Device enrolled",
         Action::DeviceRemoved => "Device removed",
         Action::PasswordChanged => "Password changed",

@@ -71,6 +71,18 @@ pub(super) struct Call {
     pub(super) refusal: Refusal,
 }
 
+/// A call of the owner's with none of the rarer parts, to be completed.
+pub(super) const PLAIN: Call = Call {
+    method: "GET",
+    path: "",
+    about: "",
+    by: By::Owner,
+    query: &[],
+    body: None,
+    answers: &[],
+    refusal: Refusal::Problem,
+};
+
 /// How a call says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -117,7 +129,7 @@ impl Call {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
     }
 
-    /// The operation object (OpenAPI 3.1).
+    /// The operation object of `OpenAPI` 3.1.
     pub(super) fn operation(&self, tag: &str) -> Value {
         let mut operation = json!({
             "tags": [tag],

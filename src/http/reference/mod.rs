@@ -106,14 +106,13 @@ mod tests {
 
     #[test]
     fn no_two_calls_share_a_name_or_a_place() {
-        let (mut ids, mut count) = (BTreeSet::new(), 0);
+        let mut ids = BTreeSet::new();
         for methods in paths().as_object().unwrap().values() {
             for operation in methods.as_object().unwrap().values() {
                 assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()));
             }
         }
-        GROUPS.iter().for_each(|group| count += group.calls.len());
-        assert_eq!(ids.len(), count);
+        assert_eq!(ids.len(), GROUPS.iter().map(|group| group.calls.len()).sum::<usize>());
     }
 
     #[test]

@@ -1,0 +1,20 @@
+//! Every call of the public listener that a program makes, in the order in which a reader meets them.
+
+mod devices;
+mod events;
+mod plugins;
+mod service;
+mod signing_in;
+mod slots;
+
+use super::call::Group;
+
+/// The table.
+pub(super) const GROUPS: [Group; 6] = [
+    Group { title: "Plugins", calls: plugins::CALLS },
+    Group { title: "Signing in", calls: signing_in::CALLS },
+    Group { title: "Devices", calls: devices::CALLS },
+    Group { title: "Slots and flows", calls: slots::CALLS },
+    Group { title: "Events", calls: events::CALLS },
+    Group { title: "About the service", calls: service::CALLS },
+];
