@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 36] = [
+const ROUTES: [&str; 37] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",

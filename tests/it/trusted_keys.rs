@@ -94,8 +94,8 @@ async fn two_devices_may_trust_one_key_and_it_speaks_for_each_apart() {
     let service = Service::start().await;
     let (home, other) = (Home::bare(&service).await, Home::bare(&service).await);
     trust(&service, &other.device, "shared", &home.jwk()).await.expect(201);
-    let as_other = json!({"iss": other.device, "sub": other.device});
-    let granted = home.grant(&service, &home.assertion(&service, &as_other), None).await.expect(200);
+    let asserted = json!({"iss": other.device, "sub": other.device});
+    let granted = home.grant(&service, &home.assertion(&service, &asserted), None).await.expect(200);
     let token = granted["access_token"].as_str().unwrap();
     let slots = |device: &str| format!("/api/devices/{device}/slots");
     assert_eq!(call_with(&service, token, Method::GET, &slots(&other.device), None).await.status, 200);
@@ -103,7 +103,7 @@ async fn two_devices_may_trust_one_key_and_it_speaks_for_each_apart() {
 
     let at_other = format!("/api/devices/{}/keys/{}", other.device, home.key_hash.replace('/', "%2F"));
     assert_eq!(service.owner(Method::DELETE, &at_other, None).await.status, 204);
-    assert_eq!(home.grant(&service, &home.assertion(&service, &as_other), None).await.status, 400);
+    assert_eq!(home.grant(&service, &home.assertion(&service, &asserted), None).await.status, 400);
     assert_eq!(call_with(&service, token, Method::GET, &slots(&other.device), None).await.status, 401);
     assert_eq!(
         home.call(&service, Method::GET, &slots(&home.device), None).await.status,
