@@ -1,17 +1,58 @@
-// `cloudlink login --headless`: the terminal shows a code, a person types it on their phone, the terminal is signed in.
+// `cloudlink login`: the terminal shows a code, a person types it on their phone and signs in with an account at a real
+// OpenID provider; then the commands work.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { after, before, test } from 'node:test';
 
+import { Person, openBrowser } from './browser.mjs';
+import { Canaries } from './canaries.mjs';
+import { Cloudlink } from './cloudlink.mjs';
 import { Program, forgetLog } from './program.mjs';
-import { stage } from './stage.mjs';
+import { Provider } from './provider.mjs';
+import { freePorts } from './wait.mjs';
 
+const NAME = 'headless_login';
 const LOG = 'login-command';
-const story = stage('headless-login');
+const LIMIT = 90_000;
+const canaries = new Canaries();
+let cloudlink, provider, browser;
 
-/** A home folder of somebody's own, in which commands run. */
+before(async () => {
+  forgetLog(NAME);
+  forgetLog(LOG);
+  const [port] = await freePorts(1);
+  const secret = randomBytes(24).toString('base64url');
+  cloudlink = await Cloudlink.prepare({
+    name: NAME,
+    canaries,
+    settings: {
+      'login.oidc.issuer': `http://localhost:${port}`,
+      'login.oidc.client_id': 'cloudlink-operators',
+      'login.oidc.client_secret': secret,
+      'login.oidc.allowed_subjects': 'ada',
+    },
+  });
+  const redirectUris = [`${cloudlink.base}/api/login/callback`];
+  const client = { id: 'cloudlink-operators', redirectUris, secret, auth: 'client_secret_basic' };
+  await Promise.all([
+    Provider.start({ clients: [client], canaries, port }).then((started) => (provider = started)),
+    openBrowser().then((opened) => (browser = opened)),
+    cloudlink.start(),
+  ]);
+}, { timeout: LIMIT });
+
+after(async () => {
+  await Promise.allSettled([browser?.close(), provider?.stop(), cloudlink?.stop()]);
+  const leaked = cloudlink ? canaries.foundIn(cloudlink.log) : [];
+  await cloudlink?.remove();
+  assert.deepEqual(leaked, [], 'j01: secrets in the log');
+}, { timeout: LIMIT });
+
+/** A home folder of somebody's own, in which commands run; it is reached over SSH, so no browser opens there. */
 class Desk {
   #home = mkdtempSync(join(tmpdir(), 'cloudlink-desk-'));
 
@@ -40,26 +81,25 @@ class Desk {
 const behind = async (program, label) =>
   (await program.out.next((line) => line.startsWith(label), 20_000)).slice(label.length).trim();
 
-story('the operator signs in with a phone, looks around and signs out', async ({ cloudlink, canaries, person }) => {
-  forgetLog(LOG);
+test('an operator signs in with a phone and an account, looks around and signs out', { timeout: LIMIT }, async () => {
   const desk = new Desk();
+  const ada = await Person.arrive(browser, { canaries });
   try {
     const login = desk.run('login', '--url', cloudlink.base);
     const page = await behind(login, 'Open this page in any browser:');
     const code = await behind(login, 'and type this code:');
 
-    const ada = await person();
     await ada.opens(page);
     await ada.typesCode(code);
-    await ada.sees(/^Sign in for a terminal\?$/);
+    await ada.sees('Sign in for a terminal?');
     assert.ok((await ada.reads()).includes(code), 'the page shows the code to compare');
-    await ada.screenshot('headless-login-1-question');
-    await ada.page.fill('#user', cloudlink.owner.user);
-    await ada.page.fill('#owner-password', cloudlink.owner.password);
-    await ada.page.click('text=Sign in as the operator');
-    await ada.sees(/go back to the terminal/i);
+    await ada.screenshot('50-headless-login-question');
+    await ada.page.click('button[value="oidc"]');
+    await ada.signsIn();
+    await ada.allows();
+    await ada.sees('You can go back to the terminal');
     await ada.seesNoSecret();
-    await ada.screenshot('headless-login-2-done');
+    await ada.screenshot('51-headless-login-done');
 
     await login.err.next((line) => /Signed in as the owner until/.test(line), 20_000);
     assert.deepEqual(await login.ended(), { code: 0, signal: null });
@@ -71,7 +111,11 @@ story('the operator signs in with a phone, looks around and signs out', async ({
     await desk.does('signout');
     assert.equal((await desk.run('audit').ended()).code, 1);
     assert.deepEqual(canaries.foundIn(login.log), [], 'secrets on the terminal');
+  } catch (error) {
+    await ada.screenshot('failed-headless-login').catch(() => {});
+    throw error;
   } finally {
+    await ada.leave();
     desk.remove();
   }
 });
