@@ -194,6 +194,12 @@ mod tests {
     }
 
     #[test]
+    fn a_code_may_begin_with_a_dash() {
+        let enrol = "cloudlink device enrol --url https://link.example --name Hub --code -e0Q";
+        assert!(Cli::try_parse_from(enrol.split(' ')).is_ok());
+    }
+
+    #[test]
     fn the_settings_file_may_stand_behind_the_command() {
         let cli = Cli::try_parse_from(["cloudlink", "serve", "--config", "a.toml"]).unwrap();
         assert_eq!(cli.config.unwrap().to_str(), Some("a.toml"));

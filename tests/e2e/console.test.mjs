@@ -38,7 +38,7 @@ async function authenticates(owner, { signIn = true, end = PAGE.linked } = {}) {
   return said;
 }
 
-story('from an empty house to a linked slot, and back', async ({ cloudlink, provider, owner: api, person, canaries }) => {
+story('from an empty store to a plugin in it, and one that waits for approval', async ({ cloudlink, provider, owner: api, person }) => {
   for (const plugin of ['acme', 'acme-own']) await api.call('DELETE', `/api/plugins/${plugin}`, { expect: 204 });
   const owner = await person({ javaScript: false, login: login(cloudlink) });
   const { page } = owner;
@@ -82,9 +82,13 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   await page.click('button:has-text("Delete")');
   await owner.sees('out of the store');
   await owner.screenshot('86-console-plugins');
+});
 
-  // A device, by a code.
-  await page.click('nav >> text=Enrol');
+story('from a code for a hub to a linked slot, and back', async ({ cloudlink, provider, owner: api, person, canaries }) => {
+  await api.call('PUT', '/api/plugins/acme-own', { json: provider.oauthConfiguration('acme-own', { redirect_uri: 'own' }) });
+  const owner = await person({ javaScript: false, login: login(cloudlink) });
+  const { page } = owner;
+  await owner.opens(`${cloudlink.admin}/admin/enrolment`);
   await owner.screenshot('87-console-enrolment');
   await page.click('text=Make a code');
   const code = (await page.textContent('.bigcode')).trim();
@@ -134,7 +138,7 @@ story('from an empty house to a linked slot, and back', async ({ cloudlink, prov
   assert.equal(await page.textContent('.badge'), 'not linked');
   await page.click('nav >> text=Audit');
   const record = await owner.reads();
-  for (const entry of ['Unlinked', 'Linked', 'Plugin installed', 'Key trusted', 'Enrolment code made', 'Plugin approved']) {
+  for (const entry of ['Unlinked', 'Linked', 'Plugin installed', 'Key trusted', 'Enrolment code made', 'Plugin stored']) {
     assert.ok(record.includes(entry), `${entry} in the record`);
   }
   await isInOrder(owner);

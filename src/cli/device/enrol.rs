@@ -26,7 +26,13 @@ pub(in crate::cli) struct Enrol {
     #[arg(long, env = URL, value_name = "URL")]
     url: Server,
     /// The one-time code
-    #[arg(long, env = "CLOUDLINK_ENROLMENT_CODE", value_name = "CODE", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "CLOUDLINK_ENROLMENT_CODE",
+        value_name = "CODE",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
     code: String,
     /// What people call the device
     #[arg(long, value_name = "NAME")]

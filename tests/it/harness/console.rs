@@ -43,17 +43,6 @@ impl Shown {
 }
 
 impl Service {
-    /// A request to the operator's listener.
-    pub(crate) fn admin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(super::PATIENCE)
-            .build()
-            .unwrap();
-        client.request(method, format!("{}{path}", self.admin_url))
-    }
-
     /// A page of the console.
     pub(crate) async fn look(&self, path: &str) -> Shown {
         shown(self.admin(Method::GET, path).basic_auth(OWNER.0, Some(OWNER.1))).await

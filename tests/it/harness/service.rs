@@ -163,6 +163,11 @@ impl Service {
         self.http.request(method, format!("{}{path}", self.url))
     }
 
+    /// A request to the operator's listener.
+    pub(crate) fn admin(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.admin_url))
+    }
+
     /// A request as the owner.
     pub(crate) async fn owner(&self, method: Method, path: &str, body: Option<Value>) -> Reply {
         let request = self.request(method, path).basic_auth(OWNER.0, Some(OWNER.1));
