@@ -51,7 +51,7 @@ pub use self::{
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
     sign_in_grants::{GivenBack, RevokeError, SignInGrantError},
     sweep::{keep_access_fresh, sweep},
-    tokens::TokenUnavailable,
+    tokens::{Need, TokenUnavailable},
 };
 // What verbs answer with: whoever calls them needs no room below this one.
 use crate::{

@@ -26,7 +26,7 @@ use crate::{
         secret::BearerToken,
         slot::Ack,
     },
-    flows::{AccessClaims, Broker, OverrideError, TokenUnavailable},
+    flows::{AccessClaims, Broker, Need, OverrideError, TokenUnavailable},
     relay::{
         CallError, CallOutcome, HangUp, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Socket,
         Standing, Wanted,
@@ -168,7 +168,7 @@ impl SlotCalls for BrokerCalls {
 
     fn token(&self, address: SlotAddress) -> LocalBoxFuture<'static, CallOutcome> {
         let broker = self.0.clone();
-        Box::pin(async move { broker.current_token(&address).await.map_err(CallError::from) })
+        Box::pin(async move { broker.current_token(&address, Need::ForUse).await.map_err(CallError::from) })
     }
 }
 

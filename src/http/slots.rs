@@ -18,7 +18,7 @@ use crate::{
         plugin::FieldError,
         topic::Channel,
     },
-    flows::{Broker, InstallError, Installed, OverrideError, SlotRow, TokenUnavailable, Unlinked},
+    flows::{Broker, InstallError, Installed, Need, OverrideError, SlotRow, TokenUnavailable, Unlinked},
 };
 
 /// The routes.
@@ -133,7 +133,7 @@ async fn override_settings(
 async fn token(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.slot(&address, Channel::Events)?;
-    Ok(HttpResponse::Ok().json(broker.current_token(&address).await?))
+    Ok(HttpResponse::Ok().json(broker.current_token(&address, Need::ForUse).await?))
 }
 
 async fn unlink(
@@ -209,7 +209,9 @@ impl From<TokenUnavailable> for Problem {
                 "tokens_with_device",
                 "The plugin keeps the tokens itself (custody is device).",
             ),
-            TokenUnavailable::Expired => Self::unavailable("provider_unavailable", 60),
+            TokenUnavailable::ProviderAway { retry_after } => {
+                Self::unavailable("provider_unavailable", retry_after.as_secs())
+            }
             TokenUnavailable::Store(cause) => cause.into(),
         }
     }
