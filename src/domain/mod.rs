@@ -19,6 +19,7 @@ pub mod openid;
 pub mod pkce;
 pub mod plugin;
 pub mod public_url;
+pub mod refresh;
 pub mod secret;
 pub mod sign_in;
 pub mod slot;

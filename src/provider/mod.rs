@@ -10,17 +10,20 @@
 //! waits no longer than [`Limits`] allows (`http`); no text of a provider's body survives an error but a
 //! validated [`ErrorCode`] (`response`).
 //!
-//! Nothing here stores, retries or schedules: one call is at most one request.
+//! Nothing here stores, retries or schedules: one call is at most one request. [`Breaker`] only remembers which
+//! hosts do not answer; who asks again decides by it.
 
 mod answer_error;
 pub(crate) mod assertion;
 mod authorization;
+mod breaker;
 mod exchange;
 mod expiry;
 mod gate;
 mod http;
 mod members;
 mod openid;
+mod refusal;
 mod registration;
 mod request;
 mod resolver;
@@ -34,9 +37,11 @@ mod tests;
 mod tls_tests;
 
 pub use answer_error::{AnswerError, ErrorCode};
+pub use breaker::{Breaker, LeftAlone};
 pub use exchange::ExchangeError;
 pub use http::{Answer, ClientError, Limits, ProviderClient, SendError};
 pub use openid::{OpenIdError, OpenIdMetadata, OpenIdTokens, object as openid_object};
+pub use refusal::{RefreshFailure, names_another_user};
 pub use registration::{Registration, RequestError, callback_values};
 pub use request::{Revocable, TokenRequest};
 pub use response::{merge, normalise};

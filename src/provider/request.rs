@@ -121,6 +121,13 @@ impl Registration<'_> {
         self.token_request(endpoint, standard, extra, now, entropy)
     }
 
+    /// Whether [`Registration::refresh`] can ask with `token`: with a refresh token, or without one where
+    /// `refresh_parameters` set a `grant_type` of their own.
+    pub fn is_refreshable(&self, token: Option<&RefreshToken>) -> bool {
+        let own = self.configuration.refresh_parameters.as_ref();
+        token.is_some() || own.is_some_and(|own| own.contains_key("grant_type"))
+    }
+
     /// Asks for a token's end (RFC 7009 §2.1), always as a form. `None`: the provider has no such endpoint.
     pub fn revocation(
         &self,
