@@ -82,7 +82,10 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             connections_per_device: count(layers, "relay.connections_per_device", 1..=1000)?,
             max_connections: count(layers, "relay.max_connections", 1..=1_000_000)?,
         },
-        refresh: Refresh { margin: seconds(layers, "refresh.margin_seconds", 0..=86_400)? },
+        refresh: Refresh {
+            margin: seconds(layers, "refresh.margin_seconds", 0..=86_400)?,
+            concurrency: count(layers, "refresh.concurrency", 0..=1000)?,
+        },
         bus: Bus { kind: bus(layers)? },
         log: Log {
             format: chosen(

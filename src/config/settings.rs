@@ -135,6 +135,8 @@ settings! {
     Refresh {
         /// `refresh.margin_seconds`
         margin: Duration,
+        /// `refresh.concurrency`, of this process.
+        concurrency: u16,
     }
     /// `[bus]`
     Bus {

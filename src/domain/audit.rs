@@ -62,6 +62,10 @@ words! {
         FlowFailed = "flow.failed",
         /// A flow's person pressed Cancel.
         FlowCancelled = "flow.cancelled",
+        /// A grant ended by itself: the user must link again.
+        GrantEnded = "grant.ended",
+        /// A provider began to refuse a slot's client or configuration.
+        RefreshRefused = "refresh.refused",
         /// The key that signs access tokens was replaced.
         SigningKeyRotated = "signing_key.rotated",
     }

@@ -25,6 +25,15 @@ pub const HTTP_REQUESTS: &str = "cloudlink_http_requests_total";
 pub const RELAY_CLOSED: &str = "cloudlink_relay_closed_total";
 /// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
 pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";
+/// Counter: refreshes that ended. Label `outcome`: `refreshed`, `provider_away`, `refused`, `lost`, or why the grant
+/// ended: `invalid_grant`, `expired`, `another_user`.
+pub const REFRESHES: &str = "cloudlink_refreshes_total";
+/// Histogram, seconds: refresh requests. Labels `host`, as of [`EXCHANGE_SECONDS`], and `outcome`.
+pub const REFRESH_SECONDS: &str = "cloudlink_refresh_seconds";
+/// Gauge: grants that are due and that nobody is refreshing.
+pub const REFRESHES_DUE: &str = "cloudlink_refreshes_due";
+/// Gauge: 1 while a provider is left alone because it does not answer. Label `host`, as of [`EXCHANGE_SECONDS`].
+pub const PROVIDER_LEFT_ALONE: &str = "cloudlink_provider_left_alone";
 
 /// How many different `host` labels there may be before the rest is `other`.
 pub const MAX_HOSTS: usize = 100;

@@ -1,9 +1,15 @@
 //! When tokens are refreshed: early enough that a plugin never holds a dead one, late enough to be worth it, and
 //! spread, so that what was issued together is not refreshed together. Pure.
 
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-use super::clock::{Entropy, draw};
+use super::{
+    clock::{Entropy, draw},
+    flow::{UnknownWord, words},
+};
 
 /// Refreshing of one slot follows itself no sooner than this: a token that lives a second starts no storm.
 const LEAST_PAUSE: Duration = Duration::seconds(3);
@@ -17,6 +23,26 @@ const FIRST_BACKOFF: Duration = Duration::seconds(5);
 const LONGEST_BACKOFF: Duration = Duration::minutes(15);
 /// The wait before another attempt where only the owner or the plugin's author can help.
 const MISCONFIGURED_PAUSE: Duration = Duration::hours(1);
+
+words! {
+    /// Of which kind the last failure of a refresh was.
+    Trouble {
+        /// The provider is away.
+        Provider = "provider",
+        /// The client or its configuration is refused.
+        Configuration = "configuration",
+    }
+
+    /// Why a grant ended. The word is the `reason` of `reauthorize`.
+    GrantEnd {
+        /// The provider said so (RFC 6749 §5.2).
+        InvalidGrant = "invalid_grant",
+        /// The access token is over, and there is no refresh token.
+        Expired = "expired",
+        /// A refresh brought the tokens of another user (OpenID Connect Core §12.2).
+        AnotherUser = "another_user",
+    }
+}
 
 /// From when to when an access token is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,9 @@ mod overrides;
 mod plugins;
 mod reading;
 mod redirect;
+mod refresh;
+mod refresh_end;
+mod refresher;
 mod rotation;
 mod sign_in;
 mod sign_in_decisions;
@@ -46,6 +49,7 @@ pub use self::{
     plugins::{PluginView, PutPluginError},
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
     redirect::{CallbackPath, Redirected, Refusal},
+    refresher::keep_tokens_fresh,
     rotation::{Retire, rotate_signing_key},
     sign_in::{DeviceAuthorization, SignInPage, SignInQuestion, StartSignInError, Terminal},
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
@@ -66,7 +70,7 @@ use crate::{
         public_url::PublicUrl,
         secret::Password,
     },
-    provider::ProviderClient,
+    provider::{Breaker, ProviderClient},
     store::Store,
     vault::{password::PasswordHasher, ring::KeyRing},
 };
@@ -97,6 +101,7 @@ pub struct Broker {
     entropy: Arc<dyn Entropy>,
     settings: Arc<BrokerSettings>,
     exchanges: TaskTracker,
+    breaker: Arc<Breaker>,
     hosts: Arc<HostLabels>,
     openid: Arc<OpenIdCache>,
     runtime: Handle,
@@ -121,6 +126,10 @@ pub struct BrokerSettings {
     pub owner: Option<Owner>,
     /// Whether anyone may enrol a device.
     pub enrolment: EnrolmentPolicy,
+    /// How long before their end tokens are refreshed, where a plugin does not say.
+    pub refresh_margin: Duration,
+    /// Refreshes that this process makes at once by itself.
+    pub refresh_concurrency: u16,
     /// How long the audit record is kept.
     pub audit_retention: Duration,
     /// Life of an access token.
@@ -184,6 +193,7 @@ impl Broker {
             entropy: parts.entropy,
             settings,
             exchanges: TaskTracker::new(),
+            breaker: Arc::default(),
             hosts: Arc::default(),
             openid: Arc::default(),
             runtime: parts.runtime,
@@ -205,7 +215,7 @@ impl Broker {
         self.entropy.as_ref()
     }
 
-    /// Waits until every exchange under way has ended: nobody's consent is lost by a restart.
+    /// Waits until every exchange and refresh under way has ended: nobody's tokens are lost by a restart.
     pub async fn finish_exchanges(&self) {
         self.exchanges.close();
         self.exchanges.wait().await;

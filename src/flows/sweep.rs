@@ -40,14 +40,14 @@ pub async fn sweep(broker: Broker, stop: CancellationToken) {
     }
 }
 
-fn every(period: Period) -> Interval {
+pub(super) fn every(period: Period) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
 /// A failure is logged, and the next tick tries again.
-fn report(what: &'static str, done: Result<(), StoreError>) {
+pub(super) fn report(what: &'static str, done: Result<(), StoreError>) {
     if let Err(error) = done {
         tracing::warn!(what, error = &error as &dyn std::error::Error, "sweep failed; trying again");
     }

@@ -2,11 +2,31 @@
 
 use std::time::Duration as Period;
 
-use super::Broker;
-use crate::{
-    domain::{ids::SlotAddress, json::Object, slot::SlotStatus, tokens::TokenSet},
-    store::StoreError,
+use time::{Duration, OffsetDateTime};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Broker,
+    refresh::{Attempt, Occasion},
 };
+use crate::{
+    domain::{
+        ids::{SlotAddress, Version},
+        json::Object,
+        refresh::plausible_until,
+        slot::SlotStatus,
+        tokens::TokenSet,
+    },
+    provider::LeftAlone,
+    store::{Grant, StoreError},
+};
+
+/// How long a caller waits for a refresh: an exchange may take 30 s.
+const PATIENCE: Period = Period::from_secs(33);
+/// How often it looks by itself, where no knock comes.
+const POLL: Period = Period::from_millis(250);
+/// The least and the most that it is told to wait before it asks again.
+const RETRY: (Period, Period) = (Period::from_secs(1), Period::from_hours(1));
 
 /// How fresh a token must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,22 +62,131 @@ pub enum TokenUnavailable {
     Store(#[from] StoreError),
 }
 
+/// What a caller found when it came, to recognise what happened since.
+struct Arrival {
+    at: OffsetDateTime,
+    tokens_version: Version,
+    fence: i64,
+    failures: i32,
+}
+
+impl Arrival {
+    fn new(grant: &Grant, at: OffsetDateTime) -> Self {
+        Self { at, tokens_version: grant.tokens_version, fence: grant.fence, failures: grant.failures }
+    }
+
+    /// Whether a refresh that ended since has brought tokens.
+    fn sees_new_tokens(&self, grant: &Grant, now: OffsetDateTime) -> bool {
+        let since = grant.refreshed_at.is_some_and(|at| self.is_since(at, now));
+        grant.tokens_version > self.tokens_version || since
+    }
+
+    /// Whether an attempt that ended since has brought nothing: it stands for one of this caller's own.
+    fn sees_failure(&self, grant: &Grant, now: OffsetDateTime) -> bool {
+        let newer = grant.fence != self.fence && grant.failures > self.failures;
+        newer || (grant.failures > 0 && self.is_since(grant.decided_at, now))
+    }
+
+    /// Later than this caller; not so much later that a clock was wrong.
+    fn is_since(&self, moment: OffsetDateTime, now: OffsetDateTime) -> bool {
+        moment >= self.at && moment <= plausible_until(now)
+    }
+}
+
+/// What a caller does about a grant that it found.
+enum Next {
+    /// It is what is needed.
+    Take,
+    /// Nobody asks the provider now: what is there must do.
+    Settle,
+    /// Somebody asks already.
+    Wait,
+    /// Nobody does.
+    Ask,
+}
+
+impl Need {
+    fn is_met(self, grant: &Grant, arrival: &Arrival, now: OffsetDateTime) -> bool {
+        let enough = match self {
+            Self::Now => false,
+            Self::ForUse => grant.lifetime.is_fit_for_use(now),
+            Self::AtLeast(time) => {
+                grant.lifetime.lasts(Duration::try_from(time).unwrap_or(Duration::MAX), now)
+            }
+        };
+        enough || (arrival.sees_new_tokens(grant, now) && !grant.lifetime.is_over(now))
+    }
+}
+
 impl Broker {
     /// The slot's tokens, fresh as needed. Where the provider is away they are those from before, while they last.
-    pub async fn fresh_token(
-        &self,
-        address: &SlotAddress,
-        _need: Need,
-    ) -> Result<TokenSet, TokenUnavailable> {
-        let state = self.store.find_state(address).await?.ok_or(TokenUnavailable::UnknownSlot)?;
-        if state.status != SlotStatus::Linked {
-            return Err(TokenUnavailable::AuthorizationRequired);
+    ///
+    /// Any number of callers at once, on all replicas together, cost the provider one request: one of them leases the
+    /// refresh, the others wait for what comes of it. It takes at most as long as an exchange and a little more.
+    pub async fn fresh_token(&self, address: &SlotAddress, need: Need) -> Result<TokenSet, TokenUnavailable> {
+        let (arrived, deadline) = (self.now(), Instant::now() + PATIENCE);
+        let mut knocks = self.bus.subscribe(address.device);
+        let mut arrival = None;
+        let mut settled = false;
+        loop {
+            let now = self.now();
+            let found = self.store.find_grant(address, now).await?;
+            let (status, grant) = found.ok_or(TokenUnavailable::UnknownSlot)?;
+            if status != SlotStatus::Linked {
+                return Err(TokenUnavailable::AuthorizationRequired);
+            }
+            let grant = grant.ok_or(TokenUnavailable::TokensWithDevice)?;
+            let arrival = arrival.get_or_insert_with(|| Arrival::new(&grant, arrived));
+            settled |= Instant::now() >= deadline;
+            match self.next(&grant, arrival, need, settled, now) {
+                Next::Take => return Ok(grant.tokens),
+                Next::Settle => return self.settle(grant, now),
+                Next::Wait => {
+                    // A failure knocks at nobody.
+                    let _ = timeout(POLL, knocks.recv()).await;
+                }
+                Next::Ask => {
+                    if let Some(leased) = self.store.lease_refresh(address, now).await? {
+                        let attempt = self.start_refresh(leased, Occasion::Wanted).await;
+                        if matches!(attempt, Ok(Attempt::NotOurs)) && grant.lifetime.is_over(now) {
+                            return Err(TokenUnavailable::TokensWithDevice);
+                        }
+                        settled = true;
+                    }
+                }
+            }
         }
-        let tokens = state.tokens.ok_or(TokenUnavailable::TokensWithDevice)?;
-        if tokens.expires_at().is_some_and(|at| at <= self.now()) {
-            return Err(TokenUnavailable::ProviderAway { retry_after: Period::from_mins(1) });
+    }
+
+    fn next(&self, grant: &Grant, arrival: &Arrival, need: Need, settled: bool, now: OffsetDateTime) -> Next {
+        let left_alone = |host: &String| self.breaker.is_left_alone(host, Instant::now()).is_some();
+        if need.is_met(grant, arrival, now) {
+            Next::Take
+        } else if settled {
+            Next::Settle
+        } else if grant.leased {
+            Next::Wait
+        } else if arrival.sees_failure(grant, now)
+            || grant.hold_until.is_some_and(|until| until > now)
+            || grant.host.as_ref().is_some_and(left_alone)
+        {
+            Next::Settle
+        } else {
+            Next::Ask
         }
-        Ok(tokens)
+    }
+
+    /// The old token while it lasts.
+    fn settle(&self, grant: Grant, now: OffsetDateTime) -> Result<TokenSet, TokenUnavailable> {
+        if !grant.lifetime.is_over(now) {
+            return Ok(grant.tokens);
+        }
+        let host = grant.host.as_ref();
+        let quiet = host.and_then(|host| self.breaker.is_left_alone(host, Instant::now()));
+        let next = grant.hold_until.max(grant.refresh_at).map(|at| at - now);
+        let next = next.and_then(|wait| Period::try_from(wait).ok()).unwrap_or_default();
+        let retry_after = next.max(quiet.map(|LeftAlone(wait)| wait).unwrap_or_default());
+        Err(TokenUnavailable::ProviderAway { retry_after: retry_after.clamp(RETRY.0, RETRY.1) })
     }
 
     /// The slot's access token as a plugin is told it: `access_token`, `token_type`, `expiry`, `scope`.

@@ -37,6 +37,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                 .route(web::patch().to(override_settings)),
         )
         .service(web::resource("/api/devices/{device}/slots/{slot}/token").route(web::get().to(token)))
+        .service(web::resource("/api/devices/{device}/slots/{slot}/refresh").route(web::post().to(refresh)))
         .service(web::resource("/api/devices/{device}/slots/{slot}/tokens").route(web::delete().to(unlink)));
 }
 
@@ -134,6 +135,12 @@ async fn token(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Res
     let address = path.address();
     caller.slot(&address, Channel::Events)?;
     Ok(HttpResponse::Ok().json(broker.current_token(&address, Need::ForUse).await?))
+}
+
+async fn refresh(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Result<HttpResponse, Problem> {
+    let address = path.address();
+    caller.slot(&address, Channel::Events)?;
+    Ok(HttpResponse::Ok().json(broker.current_token(&address, Need::Now).await?))
 }
 
 async fn unlink(

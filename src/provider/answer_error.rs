@@ -45,6 +45,8 @@ pub enum AnswerError {
     /// 5xx, 408 or 429: later may do.
     #[error("the provider is not available")]
     Unavailable {
+        /// The HTTP status.
+        status: u16,
         /// What `Retry-After` said, one day at most.
         retry_after: Option<Duration>,
     },

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// Failures in a row after which a host is left alone.
 const FAILURES: u32 = 5;
 /// For how long at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 /// How long the one request that tries may take before another may.
 const TRIAL: Duration = Duration::from_secs(40);
 /// Hosts that are remembered; beyond that those that are asked least soon are forgotten.
@@ -30,6 +30,12 @@ struct Trouble {
     failures: u32,
     /// Nobody asks before; while a request tries, nobody else does.
     quiet_until: Instant,
+}
+
+impl Trouble {
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.failures >= FAILURES && self.quiet_until > now
+    }
 }
 
 /// Remembers which hosts fail.
@@ -53,9 +59,16 @@ impl Breaker {
         Ok(())
     }
 
-    /// `host` answered, whatever it said.
-    pub fn answered(&self, host: &str) {
-        self.lock().remove(host);
+    /// For how long `host` is left alone, if it is.
+    pub fn is_left_alone(&self, host: &str, now: Instant) -> Option<LeftAlone> {
+        let hosts = self.lock();
+        let trouble = hosts.get(host).filter(|trouble| trouble.is_quiet(now))?;
+        Some(LeftAlone(trouble.quiet_until - now))
+    }
+
+    /// `host` answered, whatever it said ([`HostSign`](super::HostSign)). Whether it was left alone before.
+    pub fn answered(&self, host: &str) -> bool {
+        self.lock().remove(host).is_some_and(|trouble| trouble.failures >= FAILURES)
     }
 
     /// `host` did not answer. Whether it is left alone from now on, and was not before.
@@ -77,10 +90,8 @@ impl Breaker {
     /// The hosts that are left alone now.
     pub fn left_alone(&self, now: Instant) -> Vec<String> {
         let hosts = self.lock();
-        let quiet = hosts
-            .iter()
-            .filter(|(_, trouble)| trouble.failures >= FAILURES && trouble.quiet_until > now)
-            .map(|(host, _)| host.to_string());
+        let quiet =
+            hosts.iter().filter(|(_, trouble)| trouble.is_quiet(now)).map(|(host, _)| host.to_string());
         quiet.collect()
     }
 
@@ -128,7 +139,7 @@ mod tests {
         assert_eq!(breaker.admit("dead.example", later), Err(LeftAlone(2 * PAUSE.0)), "twice as long");
         let recovered = later + 2 * PAUSE.0;
         assert_eq!(breaker.admit("dead.example", recovered), Ok(()));
-        breaker.answered("dead.example");
+        assert!(breaker.answered("dead.example"));
         assert_eq!(breaker.admit("dead.example", recovered), Ok(()));
         assert_eq!(breaker.admit("dead.example", recovered), Ok(()));
     }
@@ -140,7 +151,7 @@ mod tests {
         for round in 0..20 {
             assert!(!breaker.failed("flaky.example", now), "{round}");
             if round % 4 == 3 {
-                breaker.answered("flaky.example");
+                assert!(!breaker.answered("flaky.example"));
             }
         }
     }

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{
     gate::HostGate,
-    request::TokenRequest,
+    request::{TokenRequest, authority},
     resolver::{AddressRefused, GuardedResolver, Lookup, SystemLookup},
 };
 use crate::domain::{
@@ -158,7 +158,7 @@ impl ProviderClient {
     /// Sends a request once and reads the whole answer, whatever its status.
     pub async fn send(&self, request: TokenRequest) -> Result<Answer, SendError> {
         self.check(&request.endpoint)?;
-        let host = request.host().to_owned();
+        let host = request.authority();
         let TokenRequest { endpoint, headers, body } = request;
         self.answer_to(&host, self.client.post(endpoint).headers(headers).body(body.to_vec())).await
     }
@@ -166,7 +166,7 @@ impl ProviderClient {
     /// Reads a document, with `bearer` where it is not for everybody.
     pub async fn get(&self, endpoint: Url, bearer: Option<&AccessToken>) -> Result<Answer, SendError> {
         self.check(&endpoint)?;
-        let host = endpoint.host_str().unwrap_or_default().to_owned();
+        let host = authority(&endpoint);
         let request = self.client.get(endpoint).header(ACCEPT, "application/json");
         let request = request.header(USER_AGENT, concat!("cloudlink/", env!("CARGO_PKG_VERSION")));
         let request = match bearer {

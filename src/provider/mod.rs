@@ -41,7 +41,7 @@ pub use breaker::{Breaker, LeftAlone};
 pub use exchange::ExchangeError;
 pub use http::{Answer, ClientError, Limits, ProviderClient, SendError};
 pub use openid::{OpenIdError, OpenIdMetadata, OpenIdTokens, object as openid_object};
-pub use refusal::{RefreshFailure, names_another_user};
+pub use refusal::{HostSign, RefreshFailure, names_another_user};
 pub use registration::{Registration, RequestError, callback_values};
 pub use request::{Revocable, TokenRequest};
 pub use response::{merge, normalise};

@@ -32,7 +32,7 @@ impl RefreshFailure {
                 let gone = code.as_ref().is_some_and(super::ErrorCode::is_invalid_grant);
                 if gone && (*status >= 400 || spent) { Self::GrantGone } else { Self::Misconfigured }
             }
-            ExchangeError::Answer(AnswerError::Unavailable { retry_after }) => {
+            ExchangeError::Answer(AnswerError::Unavailable { retry_after, .. }) => {
                 Self::ProviderAway { retry_after: *retry_after }
             }
             ExchangeError::Send(
@@ -41,6 +41,40 @@ impl RefreshFailure {
             | ExchangeError::Answer(AnswerError::Invalid | AnswerError::TooLarge) => {
                 Self::ProviderAway { retry_after: None }
             }
+        }
+    }
+}
+
+/// What a request says of its host, for the [`Breaker`](super::Breaker).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostSign {
+    /// It answers. Its answer may be a refusal, nonsense, or that this one client asks too often (429).
+    Answers,
+    /// It does not, or says itself that it is in trouble.
+    Fails,
+    /// It was not asked.
+    Unasked,
+}
+
+impl HostSign {
+    /// What the outcome of a request says.
+    pub fn of<T>(answer: &Result<T, ExchangeError>) -> Self {
+        match answer {
+            Err(ExchangeError::Request(_) | ExchangeError::Send(SendError::Blocked)) => Self::Unasked,
+            Err(ExchangeError::Answer(AnswerError::Unavailable { status, .. })) if *status != 429 => {
+                Self::Fails
+            }
+            Err(ExchangeError::Send(SendError::Unreachable(_) | SendError::TimedOut)) => Self::Fails,
+            Ok(_)
+            | Err(
+                ExchangeError::Answer(
+                    AnswerError::Unavailable { .. }
+                    | AnswerError::Refused { .. }
+                    | AnswerError::Invalid
+                    | AnswerError::TooLarge,
+                )
+                | ExchangeError::Send(SendError::Invalid(_) | SendError::TooLarge),
+            ) => Self::Answers,
         }
     }
 }
@@ -108,11 +142,27 @@ mod tests {
     #[test]
     fn f05_what_may_pass_is_tried_again_and_retry_after_is_kept() {
         let retry_after = Some(Duration::from_secs(7));
-        let busy = AnswerError::Unavailable { retry_after }.into();
+        let busy = AnswerError::Unavailable { status: 429, retry_after }.into();
         assert_eq!(RefreshFailure::of(&busy, true), RefreshFailure::ProviderAway { retry_after });
         for error in [SendError::TimedOut.into(), AnswerError::Invalid.into(), AnswerError::TooLarge.into()] {
             let away = RefreshFailure::ProviderAway { retry_after: None };
             assert_eq!(RefreshFailure::of(&error, true), away);
+        }
+    }
+
+    #[test]
+    fn e11_a_client_that_asks_too_often_or_wrongly_speaks_for_nobody_else_at_its_host() {
+        let sign = |error: ExchangeError| HostSign::of::<()>(&Err(error));
+        let unavailable = |status| AnswerError::Unavailable { status, retry_after: None };
+        assert_eq!(HostSign::of(&Ok(())), HostSign::Answers);
+        for error in [unavailable(429).into(), AnswerError::Invalid.into(), refused(400, "invalid_client")] {
+            assert_eq!(sign(error), HostSign::Answers);
+        }
+        for error in [unavailable(408).into(), unavailable(503).into(), SendError::TimedOut.into()] {
+            assert_eq!(sign(error), HostSign::Fails);
+        }
+        for error in [RequestError::Header.into(), SendError::Blocked.into()] {
+            assert_eq!(sign(error), HostSign::Unasked);
         }
     }
 

@@ -44,6 +44,11 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
+    /// Who is asked: the host, and its port where that is not the usual one.
+    pub(super) fn authority(&self) -> String {
+        authority(&self.endpoint)
+    }
+
     /// The host that is asked, for metrics and logs.
     pub fn host(&self) -> &str {
         self.endpoint.host_str().unwrap_or_default()
@@ -114,11 +119,19 @@ impl Registration<'_> {
         }
         let scope = configuration.scope.as_deref().map(|scope| narrowed(scope, granted));
         self.add_redirect_and_scope(&mut standard, scope);
-        let endpoint = match &configuration.refresh_endpoint {
-            Some(template) => self.endpoint("refresh_endpoint", template)?,
-            None => self.token_endpoint()?,
-        };
-        self.token_request(endpoint, standard, extra, now, entropy)
+        self.token_request(self.refresh_endpoint()?, standard, extra, now, entropy)
+    }
+
+    /// Which host a refresh asks, with this slot's values; and its port where that is not the usual one.
+    pub fn refresh_host(&self) -> Result<String, RequestError> {
+        Ok(authority(&self.refresh_endpoint()?))
+    }
+
+    fn refresh_endpoint(&self) -> Result<Url, RequestError> {
+        match &self.configuration.refresh_endpoint {
+            Some(template) => self.endpoint("refresh_endpoint", template),
+            None => self.token_endpoint(),
+        }
     }
 
     /// Whether [`Registration::refresh`] can ask with `token`: with a refresh token, or without one where
@@ -235,6 +248,11 @@ impl Registration<'_> {
         }
         Ok(TokenRequest { endpoint, headers, body })
     }
+}
+
+pub(super) fn authority(endpoint: &Url) -> String {
+    let host = endpoint.host_str().unwrap_or_default();
+    endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// RFC 6749 §2.3.1: both halves form-url-encoded before they are joined.

@@ -99,9 +99,9 @@ fn bounded(members: Object, expires_at: Option<OffsetDateTime>) -> Result<TokenS
 pub(super) fn check_status(answer: &Answer, now: OffsetDateTime) -> Result<(), AnswerError> {
     match answer.status {
         200..=299 => Ok(()),
-        408 | 429 | 500..=599 => {
+        status @ (408 | 429 | 500..=599) => {
             let retry_after = answer.retry_after.as_deref().and_then(|text| retry_after(text, now));
-            Err(AnswerError::Unavailable { retry_after })
+            Err(AnswerError::Unavailable { status, retry_after })
         }
         status @ 400..=499 => {
             let code = members(&answer.body, None).as_ref().and_then(error_code);

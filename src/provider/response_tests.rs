@@ -77,7 +77,7 @@ fn f05_a_status_decides_before_the_body() {
     assert_eq!(read(302, r#"{"access_token":"A"}"#).unwrap_err(), AnswerError::Invalid);
     for status in [408, 429, 500, 503] {
         let error = read(status, r#"{"error":"invalid_grant"}"#).unwrap_err();
-        assert_eq!(error, AnswerError::Unavailable { retry_after: None });
+        assert_eq!(error, AnswerError::Unavailable { status, retry_after: None });
     }
 }
 
@@ -92,7 +92,11 @@ fn f05_retry_after_is_seconds_or_a_date_and_at_most_a_day() {
     ] {
         let answer = Answer { status: 429, retry_after: Some(text.to_owned()), body: Vec::new().into() };
         let retry_after = seconds.map(Duration::from_secs);
-        assert_eq!(check_status(&answer, NOW), Err(AnswerError::Unavailable { retry_after }), "{text}");
+        assert_eq!(
+            check_status(&answer, NOW),
+            Err(AnswerError::Unavailable { status: 429, retry_after }),
+            "{text}"
+        );
     }
 }
 

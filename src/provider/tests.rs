@@ -293,7 +293,7 @@ async fn f05_an_unavailable_provider_is_told_from_one_that_refuses() {
     let client = client(limits());
     let error =
         client.exchange(busy.request(), &setup.configuration, &setup.callback, NOW).await.unwrap_err();
-    let expected = AnswerError::Unavailable { retry_after: Some(Duration::from_secs(7)) };
+    let expected = AnswerError::Unavailable { status: 503, retry_after: Some(Duration::from_secs(7)) };
     assert!(matches!(error, ExchangeError::Answer(ref answer) if *answer == expected), "{error:?}");
     let refusing = Provider::answering(answer(400, "", br#"{"error":"invalid_grant"}"#)).await;
     assert_eq!(word(&client, &refusing).await, "exchange_failed");

@@ -1,7 +1,7 @@
 //! The application: built once, run once, ended in order.
 //!
 //! It stops in this order: not ready any more; relay connections are told and closed, polls answered; requests
-//! under way finish; exchanges under way are stored; then the sweep, the bus and the database end.
+//! under way finish; exchanges and refreshes under way are stored; then the sweep, the bus and the database end.
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
         plugin::MAX_DOCUMENT,
         secret::SecretValue,
     },
-    flows::{Broker, Parts, keep_access_fresh, sweep},
+    flows::{Broker, Parts, keep_access_fresh, keep_tokens_fresh, sweep},
     http::{
         frame::{Frame, Limits},
         health::Readiness,
@@ -191,6 +191,7 @@ impl Application {
         let tasks = TaskTracker::new();
         let sweeps = TaskTracker::new();
         sweeps.spawn(sweep(self.broker.clone(), self.stop_sweep.clone()));
+        sweeps.spawn(keep_tokens_fresh(self.broker.clone(), self.stop_sweep.clone()));
         tasks.spawn(keep_access_fresh(self.broker.clone(), self.stop_background.clone()));
         let relay = self.relay.clone();
         let stop_background = self.stop_background.clone();
@@ -217,7 +218,7 @@ impl Application {
                 // A server that failed has nothing left to drain.
                 let _ = server.await;
             }
-            // Nobody may start an exchange any more before the last one is waited for.
+            // Nobody may start an exchange or a refresh any more before the last one is waited for.
             self.stop_sweep.cancel();
             sweeps.close();
             sweeps.wait().await;

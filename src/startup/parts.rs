@@ -60,6 +60,8 @@ pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
         owner,
         enrolment: settings.enrolment.policy,
         audit_retention: settings.audit.retention.try_into().unwrap_or(time::Duration::days(90)),
+        refresh_margin: settings.refresh.margin.try_into().unwrap_or(time::Duration::minutes(2)),
+        refresh_concurrency: settings.refresh.concurrency,
         access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
         openid: settings.login.openid.clone(),
     }

@@ -65,7 +65,8 @@ pub enum Stored {
 }
 
 impl Store {
-    /// Stores the tokens, raises the slot's version and ends the flow: one statement, all or nothing.
+    /// Stores the tokens, raises the slot's version and ends the flow: one statement, all or nothing. The grant is
+    /// to be looked at at once, so that its refresh is scheduled; a refresh of the tokens before can't end any more.
     pub async fn store_consent(
         &self,
         lease: ExchangeLease,
@@ -87,10 +88,13 @@ impl Store {
                 from flow where slots.device = flow.device and slots.name = flow.slot
                 returning slots.device, slots.name, slots.version),
             kept as (
-                insert into grants (device, slot, tokens, scope, expires_at, obtained_at)
-                select device, name, $5, $6, $7, $8 from linked
+                insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at)
+                select device, name, $5, $6, $7, $8, $8, $8 from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
-                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at),
+                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
+                    refresh_at = excluded.refresh_at, refresh_set_at = excluded.refresh_set_at,
+                    refresh_fence = excluded.refresh_fence, refresh_lease_until = null, refresh_failures = 0,
+                    refresh_trouble = null, refresh_hold_until = null, refreshed_at = null),
             audited as (
                 insert into audit (at, actor, address, action, subject)
                 select $8, $9, browser_network, $10, 'slot:' || flow.device || '/' || flow.slot
@@ -176,10 +180,13 @@ impl Store {
                 from flow where slots.device = flow.device and slots.name = flow.slot
                 returning slots.device, slots.name, slots.version),
             kept as (
-                insert into grants (device, slot, tokens, scope, expires_at, obtained_at)
-                select device, name, $4, $5, $6, $7 from linked
+                insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at)
+                select device, name, $4, $5, $6, $7, $7, $7 from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
-                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at),
+                    expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
+                    refresh_at = excluded.refresh_at, refresh_set_at = excluded.refresh_set_at,
+                    refresh_fence = excluded.refresh_fence, refresh_lease_until = null, refresh_failures = 0,
+                    refresh_trouble = null, refresh_hold_until = null, refreshed_at = null),
             audited as (
                 insert into audit (at, actor, address, action, subject)
                 select $7, $8, browser_network, $9, 'slot:' || flow.device || '/' || flow.slot

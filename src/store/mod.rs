@@ -17,6 +17,9 @@ mod logins;
 mod outcome;
 mod overview;
 mod plugins;
+mod refresh_ends;
+mod refresh_leases;
+mod refresh_watch;
 mod revocations;
 mod schema;
 mod sign_in_decisions;
@@ -46,6 +49,8 @@ pub use self::{
     outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
     overview::{Counts, NamedSlot, WaitingFlow},
     plugins::{PluginRow, PutPlugin},
+    refresh_ends::{NextLook, Refreshed},
+    refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease},
     revocations::{Revocation, Revoked},
     schema::{SchemaError, migrate},
     sign_in_decisions::{Approval, SignInDecided},

@@ -192,6 +192,21 @@ impl Store {
             .await?;
             end_flows_of_slot(&mut transaction, new.address, now).await?;
         }
+        if tokens == TokensAfterChange::Keep {
+            // Another margin, custody or secret: look again. Not while the provider asks for a rest; and who is
+            // asking it now sees by the configuration's version that somebody must look again.
+            sqlx::query!(
+                "-- look_again_at_grant
+                update grants set refresh_at = $3, refresh_set_at = $3, refresh_hold_until = null
+                where device = $1 and slot = $2 and refresh_lease_until is null
+                  and refresh_trouble is distinct from 'provider'",
+                device,
+                slot,
+                now
+            )
+            .execute(&mut *transaction)
+            .await?;
+        }
         if let Reconfiguration::Installed(by) = why {
             let done = NewAudit { by, action: Action::SlotInstalled, subject: Some(&subject(new.address)) };
             put_audit(&mut *transaction, &done, now).await?;

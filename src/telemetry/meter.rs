@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use super::TelemetryError;
 use crate::domain::metric;
 
-/// Bounds of the buckets of an exchange, in seconds; it is cut off at 30.
+/// Bounds of the buckets of an exchange or a refresh, in seconds; it is cut off at 30.
 const EXCHANGE_BOUNDS: [f64; 8] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// Histograms collect their samples in memory until somebody tidies up.
@@ -49,8 +49,10 @@ impl std::fmt::Debug for Metrics {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    let exchange = Matcher::Full(metric::EXCHANGE_SECONDS.to_owned());
-    PrometheusBuilder::new().set_buckets_for_metric(exchange, &EXCHANGE_BOUNDS)
+    let timed = |name: &str| Matcher::Full(name.to_owned());
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(timed(metric::EXCHANGE_SECONDS), &EXCHANGE_BOUNDS)?
+        .set_buckets_for_metric(timed(metric::REFRESH_SECONDS), &EXCHANGE_BOUNDS)
 }
 
 fn describe() {
@@ -60,6 +62,10 @@ fn describe() {
         Unit::Seconds,
         "Requests to providers' token endpoints, by host and outcome"
     );
+    describe_counter!(metric::REFRESHES, "Refreshes that ended, by how");
+    describe_histogram!(metric::REFRESH_SECONDS, Unit::Seconds, "Refresh requests, by host and outcome");
+    describe_gauge!(metric::REFRESHES_DUE, "Grants that are due and that nobody is refreshing");
+    describe_gauge!(metric::PROVIDER_LEFT_ALONE, "1 while a provider is left alone, by host");
     describe_counter!(metric::EVENTS_SENT, "Events sent to plugins, repetitions included");
     describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");

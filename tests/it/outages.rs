@@ -168,7 +168,13 @@ async fn j09_a_clock_that_jumps_a_day_ahead_ends_a_flow_cleanly_and_asks_nobody(
     let page = browser.callback(&service, &sent, &[("code", "a-code")]).await;
     assert_eq!(page.status, 410, "{}", page.html);
     assert!(page.html.contains("This link has expired"), "{}", page.html);
-    assert_eq!(provider.requests().len(), 1, "no storm, and no request for the late one");
+    let asked = provider.asked(2).await;
+    assert_eq!(
+        asked[1].form["grant_type"], "refresh_token",
+        "what was linked seems to be over: it is refreshed"
+    );
+    service.grants_are_scheduled().await;
+    assert_eq!(provider.requests().len(), 2, "no storm, and no request for the late one");
     let slot: Value = home.show(&service).await;
     assert_eq!(slot["status"], "linked", "what was linked before still is");
     service.clock.advance(time::Duration::days(-1));

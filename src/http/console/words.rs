@@ -197,12 +197,21 @@ fn told(action: Action) -> &'static str {
         Action::FlowDenied => "Refused at the provider",
         Action::FlowFailed => "Linking failed",
         Action::FlowCancelled => "Linking cancelled",
+        Action::GrantEnded => "Must be linked again",
+        Action::RefreshRefused => "The provider refuses to refresh",
         Action::SigningKeyRotated => "Signing key replaced",
     }
 }
 
 fn is_alarming(action: Action) -> bool {
-    matches!(action, Action::OwnerLoginFailed | Action::DeviceLoginFailed | Action::FlowFailed)
+    matches!(
+        action,
+        Action::OwnerLoginFailed
+            | Action::DeviceLoginFailed
+            | Action::FlowFailed
+            | Action::GrantEnded
+            | Action::RefreshRefused
+    )
 }
 
 fn reason(error: FlowError) -> &'static str {

@@ -1,5 +1,7 @@
 //! A home: a device with a trusted key, a slot, and the plugin that listens there.
 
+use std::sync::Arc;
+
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -18,6 +20,7 @@ use super::{
 };
 
 /// A device whose key is trusted, with the plugin `acme` in its slot `heating`.
+#[derive(Clone)]
 pub(crate) struct Home {
     /// The device's id.
     pub(crate) device: String,
@@ -25,7 +28,7 @@ pub(crate) struct Home {
     pub(crate) key_hash: String,
     /// The slot's name.
     pub(crate) slot: String,
-    key: Ed25519KeyPair,
+    key: Arc<Ed25519KeyPair>,
 }
 
 /// A connection of the relay.
@@ -64,7 +67,12 @@ impl Home {
             .await
             .expect(201);
         let key_hash = added["key_hash"].as_str().unwrap().to_owned();
-        Self { device, key_hash, slot: "heating".to_owned(), key }
+        Self { device, key_hash, slot: "heating".to_owned(), key: Arc::new(key) }
+    }
+
+    /// Another slot of the same device.
+    pub(crate) fn beside(&self, slot: &str) -> Self {
+        Self { slot: slot.to_owned(), ..self.clone() }
     }
 
     /// Installs a plugin in the home's slot.

@@ -32,6 +32,10 @@ pub(crate) enum Answer {
     Held(Arc<Notify>, u16, Value),
     /// What the provider makes of the request: a status and JSON.
     Judged(Judge),
+    /// The same, and the answer never arrives.
+    Lost(Judge),
+    /// The same, once this is notified.
+    JudgedLater(Arc<Notify>, Judge),
 }
 
 /// How a provider that checks what it is asked decides.
@@ -141,6 +145,15 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         Answer::Judged(judge) => {
             let (status, value) = judge(&request);
             write(&mut stream, &http(status, &value)).await;
+        }
+        Answer::JudgedLater(told, judge) => {
+            told.notified().await;
+            let (status, value) = judge(&request);
+            write(&mut stream, &http(status, &value)).await;
+        }
+        Answer::Lost(judge) => {
+            judge(&request);
+            let _ = stream.read(&mut [0; 1]).await;
         }
         Answer::Silence => {
             // Ends when the caller does.

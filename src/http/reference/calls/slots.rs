@@ -93,6 +93,14 @@ pub(super) const CALLS: &[Call] = &[
         ..PLAIN
     },
     Call {
+        method: "POST",
+        path: "/api/devices/{device}/slots/{slot}/refresh",
+        about: "Refresh a slot's access token now, and get it",
+        by: Key,
+        answers: &[(200, "The token", One("SlotToken"))],
+        ..PLAIN
+    },
+    Call {
         method: "DELETE",
         path: "/api/devices/{device}/slots/{slot}/tokens",
         about: "Unlink a slot: its tokens are erased and its plugin is told",
