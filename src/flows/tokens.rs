@@ -146,7 +146,7 @@ impl Broker {
                     let _ = timeout(POLL, knocks.recv()).await;
                 }
                 Next::Ask => {
-                    if let Some(leased) = self.store.lease_refresh(address, now).await? {
+                    if let Some(leased) = self.store.lease_refresh(address, grant.fence, now).await? {
                         let attempt = self.start_refresh(leased, Occasion::Wanted).await;
                         if matches!(attempt, Ok(Attempt::NotOurs)) && grant.lifetime.is_over(now) {
                             return Err(TokenUnavailable::TokensWithDevice);

@@ -136,23 +136,25 @@ impl Store {
         rows.into_iter().map(|row| self.open_refresh(row)).collect()
     }
 
-    /// Leases the refresh of one slot, due or not. Nothing, where somebody else is at it, the provider asks for a
-    /// rest, or there are no tokens.
+    /// Leases the refresh of one slot, due or not. Nothing, where somebody else is at it, or has been since the fence
+    /// was `seen`, the provider asks for a rest, or there are no tokens.
     pub async fn lease_refresh(
         &self,
         address: &SlotAddress,
+        seen: i64,
         now: OffsetDateTime,
     ) -> Result<Option<Leased>, StoreError> {
         let row = lease_refreshes!(
             "lease_refresh",
             "select device, slot from grants
-                where device = $3 and slot = $4 and (refresh_hold_until is null or refresh_hold_until <= $1)
+                where device = $3 and slot = $4 and refresh_fence = $5 and (refresh_hold_until is null or refresh_hold_until <= $1)
                   and (refresh_lease_until is null or refresh_lease_until <= $1)
                 for update",
             now,
             now + REFRESH_LEASE,
             address.device.0,
-            address.slot.as_str()
+            address.slot.as_str(),
+            seen
         )
         .fetch_optional(&self.pool)
         .await?;

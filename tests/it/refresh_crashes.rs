@@ -146,7 +146,10 @@ async fn f04_killed_between_its_lease_and_its_request_a_refresh_is_made_by_anoth
         let (device, slot) = (scene.home.device.parse().unwrap(), scene.home.slot.parse().unwrap());
         let address = SlotAddress { device, slot };
         let store = &scene.service.broker().store;
-        assert!(store.lease_refresh(&address, scene.service.now()).await.unwrap().is_some());
+        let now = scene.service.now();
+        let (_, grant) = store.find_grant(&address, now).await.unwrap().unwrap();
+        let seen = grant.unwrap().fence;
+        assert!(store.lease_refresh(&address, seen, now).await.unwrap().is_some());
         let survived = scene.survive().await;
         survived.still_has_the_first();
         survived.provider.asked(2).await;

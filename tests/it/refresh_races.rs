@@ -211,10 +211,26 @@ async fn f03_what_is_due_is_leased_by_one_replica_alone() {
 
     let device: DeviceId = home.device.parse().unwrap();
     let address = SlotAddress { device, slot: "slot-0".parse().unwrap() };
-    assert!(b.lease_refresh(&address, now).await.unwrap().is_none(), "whoever wants it waits");
+    let seen = leases.iter().find(|lease| lease.address == address).unwrap().fence;
+    assert!(b.lease_refresh(&address, seen, now).await.unwrap().is_none(), "whoever wants it waits");
     let later = now + Duration::seconds(61);
-    let (first, second) = tokio::join!(a.lease_refresh(&address, later), b.lease_refresh(&address, later));
+    let (first, second) =
+        tokio::join!(a.lease_refresh(&address, seen, later), b.lease_refresh(&address, seen, later));
     assert_eq!([first, second].into_iter().filter(|leased| leased.as_ref().unwrap().is_some()).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f03_who_looked_before_a_refresh_and_asks_after_it_makes_no_other() {
+    let mut scene = Scene::set().await;
+    let (device, slot) = (scene.home.device.parse().unwrap(), scene.home.slot.parse().unwrap());
+    let (address, store) = (SlotAddress { device, slot }, scene.other.broker().store.clone());
+    let (_, grant) = store.find_grant(&address, scene.other.now()).await.unwrap().unwrap();
+    let grant = grant.unwrap();
+    assert!(grant.leased);
+    let before_it = grant.fence - 1;
+    assert_eq!(scene.answered().await, 200);
+    assert!(store.lease_refresh(&address, before_it, scene.other.now()).await.unwrap().is_none());
+    assert!(store.lease_refresh(&address, grant.fence, scene.other.now()).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
