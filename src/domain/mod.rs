@@ -8,6 +8,7 @@ pub mod audit;
 pub mod binding;
 pub mod callback;
 pub mod clock;
+pub mod delivery;
 pub mod enrolment;
 pub mod flow;
 pub mod guessing;

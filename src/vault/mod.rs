@@ -4,6 +4,7 @@
 //! - what is sealed opens only at its own table, column and row, by associated data ([`envelope`], [`ring`]);
 //! - what a browser brings back was handed out here, by a MAC under a key of the ring ([`proof`]);
 //! - a password is kept as an Argon2id hash only, and a bounded number is hashed at once ([`password`]);
+//! - what is encrypted to a trusted key is read by whoever holds its private half, and by nobody here ([`jwe`]);
 //! - a token or assertion is believed only with an allowed algorithm, a known key and its times checked
 //!   against the `now` that was passed ([`access_token`], [`assertion`], both over one reader of JWS).
 //!
@@ -19,6 +20,7 @@ pub mod assertion;
 pub mod entry;
 pub mod envelope;
 pub mod id_token;
+pub mod jwe;
 mod jws;
 pub mod password;
 pub mod policy;
