@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
+    delivery::Delivery,
     flow::UnknownWord,
-    ids::{PluginId, SlotAddress, Version},
+    ids::{KeyHash, PluginId, SlotAddress, Version},
+    json::Object,
     plugin::Document,
     secret::{ClientSecret, RefreshHandle},
     tokens::TokenSet,
@@ -56,12 +59,16 @@ pub struct SlotConfiguration {
     pub overrides: Document,
     /// Values of the configuration's variables, by name.
     pub variables: BTreeMap<String, String>,
+    /// The trusted key that tokens are sealed to. An override, kept apart: the device's keys refer to it.
+    pub seal_to: Option<KeyHash>,
 }
 
 impl SlotConfiguration {
-    /// The copy with the overrides merged in.
+    /// The copy with the overrides merged in. `seal_to` is the slot's own: a plugin's author names no key.
     pub fn effective(&self) -> Document {
-        self.copy.merged_with(&self.overrides)
+        let seal_to = self.seal_to.as_ref().map_or(Value::Null, |key| key.0.as_str().into());
+        let seal_to = Object::from_iter([("seal_to".to_owned(), seal_to)]);
+        self.copy.merged_with(&self.overrides).patched(&seal_to)
     }
 }
 
@@ -106,6 +113,8 @@ pub struct SlotState {
     pub reason: Option<String>,
     /// The tokens that the broker holds.
     pub tokens: Option<TokenSet>,
+    /// How they leave.
+    pub delivery: Delivery,
 }
 
 /// What became of an acknowledgement.

@@ -1,14 +1,17 @@
 //! A plugin's own settings: a merge patch over its slot's copy of the configuration.
 
+use serde_json::Value;
+
 use super::{Broker, install::token_fate};
 use crate::{
     domain::{
-        ids::SlotAddress,
+        ids::{DeviceId, KeyHash, SlotAddress},
         json::Object,
         plugin::{Document, FieldError, ROUTING_MEMBERS},
         slot::{SlotConfiguration, SlotState},
     },
-    store::{NewSlot, PutSlot, Reconfiguration, StoreError},
+    store::{NewSlot, PutSlot, Reconfiguration, SealTo, StoreError},
+    vault::{jwe::RecipientKey, trusted::TrustedKey},
 };
 
 /// Attempts at a change before it is given up: each failed one means that somebody else changed the slot.
@@ -47,10 +50,16 @@ impl Broker {
         for _ in 0..ATTEMPTS {
             let state = self.store.find_state(address).await?.ok_or(OverrideError::UnknownSlot)?;
             let overrides = patched(&state, patch)?;
-            if overrides.members() == state.configuration.overrides.members() {
+            let seal_to = match patch.get("seal_to") {
+                None => state.configuration.seal_to.clone(),
+                Some(Value::Null) => None,
+                Some(key) => Some(self.recipient(address.device, key).await?),
+            };
+            let resealed = seal_to != state.configuration.seal_to;
+            if !resealed && overrides.members() == state.configuration.overrides.members() {
                 return Ok(state.configuration.effective().redacted());
             }
-            let changed = SlotConfiguration { overrides, ..state.configuration.clone() };
+            let changed = SlotConfiguration { overrides, seal_to, ..state.configuration.clone() };
             let effective = changed.effective();
             let newer =
                 self.parse_effective(&effective, &changed.variables).map_err(OverrideError::Invalid)?;
@@ -63,7 +72,12 @@ impl Broker {
                 variables: &changed.variables,
                 credentials: &credentials,
             };
-            let (overrides, why) = (&changed.overrides, Reconfiguration::Overridden);
+            let seal_to = match &changed.seal_to {
+                _ if !resealed => SealTo::AsBefore,
+                Some(key) => SealTo::Key(key),
+                None => SealTo::Nobody,
+            };
+            let (overrides, why) = (&changed.overrides, Reconfiguration::Overridden(seal_to));
             let put =
                 self.store.reconfigure_slot(&new, overrides, state.version, fate, why, self.now()).await?;
             if put == PutSlot::Done {
@@ -73,16 +87,32 @@ impl Broker {
         }
         Err(OverrideError::Contended)
     }
+
+    /// The trusted key that `seal_to` names, if it can be encrypted to.
+    async fn recipient(&self, device: DeviceId, named: &Value) -> Result<KeyHash, OverrideError> {
+        let refused = |detail: &str| {
+            let (field, detail) = ("/seal_to".to_owned(), detail.to_owned());
+            OverrideError::Invalid(vec![FieldError { field, detail }])
+        };
+        let named =
+            named.as_str().ok_or_else(|| refused("must be the key_hash of a trusted key, or null"))?;
+        let keys = self.store.list_trusted_keys(device).await?;
+        let row = keys.into_iter().find(|key| key.key_hash.0 == named).ok_or_else(|| {
+            refused("is no trusted key of this device: add the key first, and send its key_hash")
+        })?;
+        let key =
+            TrustedKey::from_spki(&row.spki).map_err(|_| StoreError::Row { column: "trusted_keys.spki" })?;
+        match RecipientKey::of(&key) {
+            Some(_) => Ok(row.key_hash),
+            None => Err(refused("is an Ed25519 key, which can't encrypt: use an RSA or a P-256 key")),
+        }
+    }
 }
 
 fn patched(state: &SlotState, patch: &Object) -> Result<Document, OverrideError> {
-    if patch.get("seal_to").is_some_and(|key| !key.is_null()) {
-        // Accepting it and delivering plain tokens would be worse than saying no.
-        let detail = "sealed delivery is not available on this server".to_owned();
-        return Err(OverrideError::Invalid(vec![FieldError { field: "/seal_to".to_owned(), detail }]));
-    }
     let effective = state.configuration.effective();
-    let patch = effective.unmasked_patch(patch).map_err(OverrideError::Invalid)?;
+    let mut patch = effective.unmasked_patch(patch).map_err(OverrideError::Invalid)?;
+    patch.shift_remove("seal_to");
     let overrides = state.configuration.overrides.patched(&patch);
     keep_secret_home(&overrides, &state.configuration.copy)?;
     Ok(overrides)

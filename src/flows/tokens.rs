@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        delivery::{Delivery, NotEncrypted, Undelivered},
         ids::{SlotAddress, Version},
         json::Object,
         refresh::plausible_until,
@@ -18,7 +19,7 @@ use crate::{
         tokens::TokenSet,
     },
     provider::LeftAlone,
-    store::{Grant, StoreError},
+    store::{Grant, SlotGrant, StoreError},
 };
 
 /// How long a caller waits for a refresh: an exchange may take 30 s.
@@ -51,6 +52,12 @@ pub enum TokenUnavailable {
     /// The plugin keeps the tokens itself.
     #[error("the plugin holds the tokens itself")]
     TokensWithDevice,
+    /// The key that the slot's tokens are sealed to is not trusted any more.
+    #[error("the slot's tokens are withheld")]
+    Withheld,
+    /// The token could not be encrypted.
+    #[error(transparent)]
+    NotEncrypted(#[from] NotEncrypted),
     /// The token has expired, and the provider gives no new one for now.
     #[error("the token has expired and could not be refreshed")]
     ProviderAway {
@@ -124,6 +131,14 @@ impl Broker {
     /// Any number of callers at once, on all replicas together, cost the provider one request: one of them leases the
     /// refresh, the others wait for what comes of it. It takes at most as long as an exchange and a little more.
     pub async fn fresh_token(&self, address: &SlotAddress, need: Need) -> Result<TokenSet, TokenUnavailable> {
+        self.fresh(address, need).await.map(|(tokens, _)| tokens)
+    }
+
+    async fn fresh(
+        &self,
+        address: &SlotAddress,
+        need: Need,
+    ) -> Result<(TokenSet, Delivery), TokenUnavailable> {
         let (arrived, deadline) = (self.now(), Instant::now() + PATIENCE);
         let mut knocks = self.bus.subscribe(address.device);
         let mut arrival = None;
@@ -131,16 +146,19 @@ impl Broker {
         loop {
             let now = self.now();
             let found = self.store.find_grant(address, now).await?;
-            let (status, grant) = found.ok_or(TokenUnavailable::UnknownSlot)?;
+            let SlotGrant { status, delivery, grant } = found.ok_or(TokenUnavailable::UnknownSlot)?;
             if status != SlotStatus::Linked {
                 return Err(TokenUnavailable::AuthorizationRequired);
+            }
+            if matches!(delivery, Delivery::Withheld) {
+                return Err(TokenUnavailable::Withheld);
             }
             let grant = grant.ok_or(TokenUnavailable::TokensWithDevice)?;
             let arrival = arrival.get_or_insert_with(|| Arrival::new(&grant, arrived));
             settled |= Instant::now() >= deadline;
             match self.next(&grant, arrival, need, settled, now) {
-                Next::Take => return Ok(grant.tokens),
-                Next::Settle => return self.settle(grant, now),
+                Next::Take => return Ok((grant.tokens, delivery)),
+                Next::Settle => return self.settle(grant, now).map(|tokens| (tokens, delivery)),
                 Next::Wait => {
                     // A failure knocks at nobody.
                     let _ = timeout(POLL, knocks.recv()).await;
@@ -189,16 +207,31 @@ impl Broker {
         Err(TokenUnavailable::ProviderAway { retry_after: retry_after.clamp(RETRY.0, RETRY.1) })
     }
 
-    /// The slot's access token as a plugin is told it: `access_token`, `token_type`, `expiry`, `scope`.
+    /// The slot's access token as a plugin is told it: `access_token`, `token_type`, `expiry`, `scope`. In plain,
+    /// unless the slot's tokens are withheld.
     pub async fn current_token(&self, address: &SlotAddress, need: Need) -> Result<Object, TokenUnavailable> {
-        let tokens = self.fresh_token(address, need).await?;
-        let mut token = Object::new();
-        token.insert("access_token".to_owned(), tokens.access_token().expose().into());
-        token.insert("token_type".to_owned(), tokens.token_type().into());
-        token.insert("expiry".to_owned(), tokens.expiry(self.now()).into());
-        if let Some(scope) = tokens.scope() {
-            token.insert("scope".to_owned(), scope.into());
-        }
-        Ok(token)
+        let (tokens, _) = self.fresh(address, need).await?;
+        Ok(told(&tokens, self.now()))
     }
+
+    /// The same as the `data` of a reply over the relay: sealed where the slot's `seal_to` says so.
+    pub async fn deliver_token(&self, address: &SlotAddress, need: Need) -> Result<Object, TokenUnavailable> {
+        let (tokens, delivery) = self.fresh(address, need).await?;
+        let token = told(&tokens, self.now());
+        delivery.deliver(token, self.entropy()).map_err(|undelivered| match undelivered {
+            Undelivered::Withheld => TokenUnavailable::Withheld,
+            Undelivered::NotEncrypted(cause) => cause.into(),
+        })
+    }
+}
+
+fn told(tokens: &TokenSet, now: OffsetDateTime) -> Object {
+    let mut token = Object::new();
+    token.insert("access_token".to_owned(), tokens.access_token().expose().into());
+    token.insert("token_type".to_owned(), tokens.token_type().into());
+    token.insert("expiry".to_owned(), tokens.expiry(now).into());
+    if let Some(scope) = tokens.scope() {
+        token.insert("scope".to_owned(), scope.into());
+    }
+    token
 }

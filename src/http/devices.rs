@@ -12,7 +12,7 @@ use super::{
     extract::{ClientAddress, DevicePath, KeyPath, StrictJson},
 };
 use crate::{
-    domain::{label::Label, plugin::FieldError},
+    domain::{ids::SlotName, label::Label, plugin::FieldError},
     flows::{AddKeyError, Broker, DeviceRow, RemoveKey, TrustedKey},
 };
 
@@ -134,7 +134,24 @@ async fn remove_trust(
     match broker.remove_trust(path.device, &path.key_hash, &caller.origin(client)).await? {
         RemoveKey::Removed => Ok(HttpResponse::NoContent().finish()),
         RemoveKey::UnknownKey => Err(Problem::not_found()),
+        RemoveKey::InUse(slots) => Err(key_in_use(&slots)),
     }
+}
+
+/// Slots that are named where a key is in use.
+const MOST_SLOTS_NAMED: usize = 8;
+
+/// 409: sealed deliveries still go to this key.
+pub(super) fn key_in_use(slots: &[SlotName]) -> Problem {
+    let named: Vec<&str> = slots.iter().take(MOST_SLOTS_NAMED).map(SlotName::as_str).collect();
+    let more = match slots.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = named.join(", ");
+    let detail =
+        format!("Tokens are sealed to this key in {named}{more}: change seal_to of these slots first.");
+    Problem::conflict("key_in_use", detail)
 }
 
 fn rendered(device: &DeviceRow) -> Value {

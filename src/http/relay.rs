@@ -168,7 +168,7 @@ impl SlotCalls for BrokerCalls {
 
     fn token(&self, address: SlotAddress) -> LocalBoxFuture<'static, CallOutcome> {
         let broker = self.0.clone();
-        Box::pin(async move { broker.current_token(&address, Need::ForUse).await.map_err(CallError::from) })
+        Box::pin(async move { broker.deliver_token(&address, Need::ForUse).await.map_err(CallError::from) })
     }
 }
 

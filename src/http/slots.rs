@@ -216,6 +216,12 @@ impl From<TokenUnavailable> for Problem {
                 "tokens_with_device",
                 "The plugin keeps the tokens itself (custody is device).",
             ),
+            TokenUnavailable::Withheld => Self::conflict(
+                "tokens_withheld",
+                "The key that this slot's tokens are sealed to is not trusted any more: name another one in seal_to, \
+                 or set it to null.",
+            ),
+            TokenUnavailable::NotEncrypted(cause) => Self::internal(&cause),
             TokenUnavailable::ProviderAway { retry_after } => {
                 Self::unavailable("provider_unavailable", retry_after.as_secs())
             }

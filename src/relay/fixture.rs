@@ -18,6 +18,7 @@ use crate::{
     bus::Bus,
     domain::{
         clock::{Clock, Entropy},
+        delivery::{Delivery, NotEncrypted, Recipient},
         ids::{DeviceId, SlotAddress, SlotName, Version},
         json,
         plugin::Document,
@@ -50,6 +51,7 @@ pub(super) struct Slot {
     pub(super) configuration_version: i64,
     pub(super) tokens_version: i64,
     pub(super) link_version: i64,
+    pub(super) delivery: Delivery,
 }
 
 impl Default for Slot {
@@ -65,6 +67,7 @@ impl Default for Slot {
             configuration_version: 1,
             tokens_version: 0,
             link_version: 0,
+            delivery: Delivery::Plain,
         }
     }
 }
@@ -89,7 +92,8 @@ impl Slot {
             configuration: SlotConfiguration {
                 copy: Document::new(members(self.configuration)),
                 overrides: Document::default(),
-                variables: std::collections::BTreeMap::new(),
+                variables: BTreeMap::new(),
+                seal_to: None,
             },
             credentials: SlotCredentials {
                 client_id: self.incarnation.to_owned(),
@@ -104,7 +108,28 @@ impl Slot {
             link_version: Version(self.link_version),
             reason: (self.status == SlotStatus::Reauthorize).then(|| "invalid_grant".to_owned()),
             tokens: self.tokens.map(|text| TokenSet::new(members(text), None).unwrap()),
+            delivery: self.delivery.clone(),
         }
+    }
+}
+
+/// A recipient whose texts are read by nobody.
+#[derive(Debug)]
+pub(super) struct Blackbox;
+
+impl Recipient for Blackbox {
+    fn encrypt(&self, plaintext: &[u8], _entropy: &dyn Entropy) -> Result<String, NotEncrypted> {
+        Ok(format!("{} bytes", plaintext.len()))
+    }
+}
+
+/// A recipient to whom nothing can be encrypted.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl Recipient for Broken {
+    fn encrypt(&self, _plaintext: &[u8], _entropy: &dyn Entropy) -> Result<String, NotEncrypted> {
+        Err(NotEncrypted)
     }
 }
 
@@ -222,7 +247,7 @@ impl Bench {
     }
 }
 
-struct StandingStill;
+pub(super) struct StandingStill;
 
 impl Clock for StandingStill {
     fn now(&self) -> OffsetDateTime {

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bus::Knocked,
     domain::{
+        clock::Entropy,
         ids::{SlotName, Version},
         public_url::PublicUrl,
         slot::SlotState,
@@ -32,12 +33,13 @@ struct Sent {
 /// What a connection has been told.
 pub(super) struct Outbox {
     public_url: Arc<PublicUrl>,
+    entropy: Arc<dyn Entropy>,
     sent: BTreeMap<SlotName, Sent>,
 }
 
 impl Outbox {
-    pub(super) fn new(public_url: Arc<PublicUrl>) -> Self {
-        Self { public_url, sent: BTreeMap::new() }
+    pub(super) fn new(public_url: Arc<PublicUrl>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { public_url, entropy, sent: BTreeMap::new() }
     }
 
     /// The events that bring the connection from what it was told to `states`, which is all that was found
@@ -64,7 +66,7 @@ impl Outbox {
                 Some(sent) if sent.version < state.version => Since::Version(sent.version),
                 Some(_) => continue,
             };
-            events.extend(state::events(state, since, now, &self.public_url));
+            events.extend(state::events(state, since, now, &self.public_url, self.entropy.as_ref()));
             let sent = Sent { version: state.version, client_id: state.credentials.client_id.clone() };
             self.sent.insert(state.address.slot.clone(), sent);
         }
@@ -93,10 +95,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::relay::fixture::{NOW, Slot, public_url};
+    use crate::relay::fixture::{NOW, Slot, StandingStill, public_url};
 
     fn outbox() -> Outbox {
-        Outbox::new(public_url().into())
+        Outbox::new(public_url().into(), Arc::new(StandingStill))
     }
 
     fn look(outbox: &mut Outbox, looked: &Knocked, slots: &[Slot]) -> Vec<String> {

@@ -103,7 +103,7 @@ impl Relay {
                 Wanted::All => Since::NewConnection,
                 Wanted::Unacknowledged => Since::Version(state.acked_version),
             };
-            state::events(state, since, now, &self.public_url())
+            state::events(state, since, now, &self.public_url(), self.entropy())
         });
         events.collect()
     }

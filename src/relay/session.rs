@@ -21,6 +21,7 @@ use super::{
 use crate::{
     bus::Knocked,
     domain::{
+        clock::Entropy,
         ids::{DeviceId, SlotAddress, SlotName, Version},
         json::Object,
         public_url::PublicUrl,
@@ -78,6 +79,7 @@ impl Session {
         topics: Topics,
         expires_at: OffsetDateTime,
         public_url: Arc<PublicUrl>,
+        entropy: Arc<dyn Entropy>,
         settings: &RelaySettings,
     ) -> Self {
         Self {
@@ -85,7 +87,7 @@ impl Session {
             topics,
             expires_at,
             heartbeat: settings.heartbeat.as_secs(),
-            outbox: Outbox::new(public_url),
+            outbox: Outbox::new(public_url, entropy),
             messages: Budget::new(settings.limits.messages),
             acks: Budget::new(settings.limits.acks),
             controls: Budget::new(settings.limits.controls),

@@ -3,11 +3,11 @@ use serde_json::json;
 use time::Duration;
 
 use super::*;
-use crate::relay::fixture::{HOME, NOW, Slot, public_url};
+use crate::relay::fixture::{HOME, NOW, Slot, StandingStill, public_url};
 
 fn session_with(topics: Topics) -> Session {
     let settings = RelaySettings::default();
-    Session::new(HOME, topics, NOW + Duration::HOUR, public_url().into(), &settings)
+    Session::new(HOME, topics, NOW + Duration::HOUR, public_url().into(), Arc::new(StandingStill), &settings)
 }
 
 fn session() -> Session {

@@ -68,6 +68,7 @@ pub(super) async fn serve(
             access.topics.clone(),
             access.expires_at,
             relay.public_url(),
+            Arc::clone(&relay.parts.entropy),
             settings,
         ),
         output: socket.session,

@@ -2,7 +2,8 @@
 //!
 //! Guarantees, per slot: the configuration comes first; only the last event carries the newest version, an
 //! earlier one carries the acknowledged version and needs no ack; and where the state is newer than what was
-//! seen there is always an event to acknowledge.
+//! seen there is always an event to acknowledge. Tokens are in it only as the slot's `seal_to` lets them leave
+//! ([`Delivery`](crate::domain::delivery::Delivery)).
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -12,6 +13,8 @@ use super::{
     event::{Change, Event},
 };
 use crate::domain::{
+    clock::Entropy,
+    delivery::Undelivered,
     ids::Version,
     json::Object,
     public_url::PublicUrl,
@@ -29,8 +32,14 @@ pub enum Since {
 }
 
 /// The events that bring a receiver to `state`.
-pub fn events(state: &SlotState, since: Since, now: OffsetDateTime, public_url: &PublicUrl) -> Vec<Event> {
-    let link = link_change(state, since, now);
+pub fn events(
+    state: &SlotState,
+    since: Since,
+    now: OffsetDateTime,
+    public_url: &PublicUrl,
+    entropy: &dyn Entropy,
+) -> Vec<Event> {
+    let link = link_change(state, since, now, entropy);
     let configuration = match since {
         Since::NewConnection => true,
         Since::Version(seen) => {
@@ -52,7 +61,12 @@ pub fn events(state: &SlotState, since: Since, now: OffsetDateTime, public_url: 
 }
 
 /// What there is to say about the slot's link.
-fn link_change(state: &SlotState, since: Since, now: OffsetDateTime) -> Option<Change> {
+fn link_change(
+    state: &SlotState,
+    since: Since,
+    now: OffsetDateTime,
+    entropy: &dyn Entropy,
+) -> Option<Change> {
     let unacknowledged = state.acked_version < state.link_version;
     let (tokens_due, link_due) = match since {
         Since::NewConnection => (true, unacknowledged),
@@ -63,7 +77,7 @@ fn link_change(state: &SlotState, since: Since, now: OffsetDateTime) -> Option<C
     match state.status {
         SlotStatus::Linked => {
             let tokens = state.tokens.as_ref().filter(|_| tokens_due)?;
-            let members = tokens_for_plugin(state, tokens, now);
+            let members = delivered(state, tokens_for_plugin(state, tokens, now), entropy)?;
             Some(if link_due || unacknowledged { Change::Consent(members) } else { Change::Tokens(members) })
         }
         SlotStatus::Reauthorize if link_due => {
@@ -84,16 +98,36 @@ fn tokens_for_plugin(state: &SlotState, tokens: &TokenSet, now: OffsetDateTime) 
     }
 }
 
+/// The tokens as they leave; `None` where they stay. The configuration then carries the version.
+fn delivered(state: &SlotState, tokens: Object, entropy: &dyn Entropy) -> Option<Object> {
+    match state.delivery.deliver(tokens, entropy) {
+        Ok(data) => Some(data),
+        Err(Undelivered::Withheld) => None,
+        Err(Undelivered::NotEncrypted(cause)) => {
+            tracing::error!(slot = %state.address, %cause, "tokens were not delivered");
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::relay::fixture::{NOW, Slot, public_url};
+    use crate::{
+        domain::delivery::{Delivery, Recipient},
+        relay::fixture::{Blackbox, Broken, NOW, Slot, StandingStill, public_url},
+    };
 
     fn told(slot: &Slot, since: Since) -> Vec<String> {
-        events(&slot.state(), since, NOW, &public_url()).iter().map(|event| format!("{event:?}")).collect()
+        events(&slot.state(), since, NOW, &public_url(), &StandingStill)
+            .iter()
+            .map(|event| format!("{event:?}"))
+            .collect()
     }
 
     #[test]
@@ -152,7 +186,7 @@ mod tests {
     fn under_broker_custody_the_refresh_token_is_a_handle_and_under_device_custody_the_real_one() {
         let sent = |configuration| {
             let slot = Slot { configuration, ..Slot::linked() };
-            json!(events(&slot.state(), Since::NewConnection, NOW, &public_url())).to_string()
+            json!(events(&slot.state(), Since::NewConnection, NOW, &public_url(), &StandingStill)).to_string()
         };
         let broker = sent("{}");
         assert!(
@@ -166,16 +200,48 @@ mod tests {
         );
     }
 
+    #[test]
+    fn sealed_tokens_are_an_event_like_plain_ones_with_a_jwe_for_data() {
+        let delivery = Delivery::Sealed(Arc::new(Blackbox));
+        let slot = Slot { delivery, ..Slot::linked() };
+        let events = events(&slot.state(), Since::NewConnection, NOW, &public_url(), &StandingStill);
+        let sent = json!(events[1]);
+        assert_eq!((&sent["event"], &sent["version"]), (&json!("oauth"), &json!(2)));
+        let members = sent["data"].as_object().unwrap();
+        assert!(members.len() == 1 && members["jwe"].as_str().unwrap().ends_with(" bytes"), "{sent}");
+    }
+
+    #[test]
+    fn where_tokens_stay_the_configuration_carries_the_version() {
+        for delivery in [Delivery::Withheld, Delivery::Sealed(Arc::new(Broken))] {
+            let slot = Slot { delivery, ..Slot::linked() };
+            for since in [Since::NewConnection, Since::Version(Version(1))] {
+                assert_eq!(told(&slot, since), ["ecobee 2 customns/oauth"]);
+            }
+            assert!(told(&slot, Since::Version(Version(2))).is_empty());
+        }
+    }
+
+    fn any_delivery() -> impl Strategy<Value = Delivery> {
+        let sealed = |recipient: Arc<dyn Recipient>| Just(Delivery::Sealed(recipient));
+        prop_oneof![
+            Just(Delivery::Plain),
+            Just(Delivery::Withheld),
+            sealed(Arc::new(Blackbox)),
+            sealed(Arc::new(Broken))
+        ]
+    }
+
     prop_compose! {
         fn any_slot()(
             configuration_version in 1i64..20, tokens_version in 0i64..20, link_version in 0i64..20, acked in 0i64..25,
             status in prop_oneof![Just(SlotStatus::Linked), Just(SlotStatus::Unlinked), Just(SlotStatus::Reauthorize)],
-            holds in any::<bool>(),
+            holds in any::<bool>(), delivery in any_delivery(),
         ) -> Slot {
             let version = configuration_version.max(tokens_version).max(link_version);
             let tokens = holds.then_some(crate::relay::fixture::TOKENS).filter(|_| status == SlotStatus::Linked);
             let acked = acked.min(version);
-            Slot { tokens, status, version, acked, configuration_version, tokens_version, link_version, ..Slot::default() }
+            Slot { tokens, status, version, acked, configuration_version, tokens_version, link_version, delivery, ..Slot::default() }
         }
     }
 
@@ -183,7 +249,7 @@ mod tests {
         #[test]
         fn h10_versions_never_go_back_and_the_last_event_carries_the_newest(slot in any_slot(), seen in 0i64..25) {
             for since in [Since::NewConnection, Since::Version(Version(seen.min(slot.version)))] {
-                let events = events(&slot.state(), since, NOW, &public_url());
+                let events = events(&slot.state(), since, NOW, &public_url(), &StandingStill);
                 prop_assert!(events.iter().is_sorted_by_key(|event| event.version));
                 prop_assert!(events.last().is_none_or(|last| last.version == Version(slot.version)));
                 let news = since == Since::NewConnection || seen < slot.version;
@@ -198,8 +264,17 @@ mod tests {
         #[test]
         fn j01_nothing_of_the_provider_leaks_under_broker_custody(slot in any_slot()) {
             let slot = Slot { configuration: r#"{"client_secret":"canary","client_id":"canary","private_key":"canary"}"#, ..slot };
-            let sent = json!(events(&slot.state(), Since::NewConnection, NOW, &public_url())).to_string();
+            let sent = json!(events(&slot.state(), Since::NewConnection, NOW, &public_url(), &StandingStill)).to_string();
             prop_assert!(!sent.contains("canary") && !sent.contains("real-refresh"));
+        }
+
+        #[test]
+        fn nothing_of_a_token_leaves_in_plain_from_a_slot_that_is_sealed(slot in any_slot(), seen in 0i64..25) {
+            prop_assume!(!matches!(slot.delivery, Delivery::Plain));
+            for since in [Since::NewConnection, Since::Version(Version(seen))] {
+                let sent = json!(events(&slot.state(), since, NOW, &public_url(), &StandingStill)).to_string();
+                prop_assert!(!sent.contains("access_token") && !sent.contains("slot-handle"), "{sent}");
+            }
         }
     }
 }

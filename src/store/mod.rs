@@ -50,7 +50,7 @@ pub use self::{
     overview::{Counts, NamedSlot, WaitingFlow},
     plugins::{PluginRow, PutPlugin},
     refresh_ends::{NextLook, Refreshed},
-    refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease},
+    refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease, SlotGrant},
     revocations::{Revocation, Revoked},
     schema::{SchemaError, migrate},
     sign_in_decisions::{Approval, SignInDecided},
@@ -58,7 +58,7 @@ pub use self::{
     sign_in_providers::{BackFromProvider, SentToProvider},
     sign_ins::{NewKind, NewSignIn, SignInKind, SignInRow, SignInStarted},
     signing_keys::{Retirement, SigningKeyRow},
-    slots::{NewSlot, PutSlot, Reconfiguration, SlotRow, TokensAfterChange},
+    slots::{NewSlot, PutSlot, Reconfiguration, SealTo, SlotRow, TokensAfterChange},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
     unlink::Unlinked,
 };

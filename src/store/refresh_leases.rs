@@ -15,9 +15,11 @@ use super::{
     grants::TOKENS,
     parse_column,
     slots::{CONFIGURATION, OVERRIDES},
+    states::delivery,
 };
 use crate::domain::{
-    ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
+    delivery::Delivery,
+    ids::{DeviceId, KeyHash, PluginId, SlotAddress, SlotName, Version},
     plugin::Document,
     refresh::Lifetime,
     slot::{SlotConfiguration, SlotStatus},
@@ -59,6 +61,17 @@ pub struct LeasedRefresh {
 
 /// What was leased: the refresh, or the lease alone where what was stored can't be read.
 pub type Leased = Result<LeasedRefresh, (RefreshLease, StoreError)>;
+
+/// A slot, as far as who asks for its token must know it.
+#[derive(Debug)]
+pub struct SlotGrant {
+    /// Whether it is linked.
+    pub status: SlotStatus,
+    /// How its tokens leave.
+    pub delivery: Delivery,
+    /// Its tokens, where the broker holds them.
+    pub grant: Option<Grant>,
+}
 
 /// A slot's tokens and how their refreshing stands.
 #[derive(Debug)]
@@ -104,7 +117,7 @@ macro_rules! lease_refreshes {
                     g.refresh_host)
             select leased.device, leased.slot, leased.refresh_fence as fence, leased.tokens, leased.obtained_at,
                 leased.expires_at, leased.refresh_failures as failures, leased.refresh_host as host, s.plugin, s.configuration, s.overrides,
-                s.variables as \"variables: Json<BTreeMap<String, String>>\", s.configuration_version
+                s.variables as \"variables: Json<BTreeMap<String, String>>\", s.seal_to, s.configuration_version
             from leased join slots s on s.device = leased.device and s.name = leased.slot",
             $($argument),*
         )
@@ -166,13 +179,15 @@ impl Store {
         &self,
         address: &SlotAddress,
         now: OffsetDateTime,
-    ) -> Result<Option<(SlotStatus, Option<Grant>)>, StoreError> {
+    ) -> Result<Option<SlotGrant>, StoreError> {
         let row = sqlx::query!(
             r#"-- find_grant
             select s.status, s.tokens_version, g.tokens as "tokens?", g.obtained_at as "obtained_at?", g.expires_at,
                 g.refresh_fence as "fence?", g.refresh_lease_until, g.refreshed_at, g.refresh_failures as "failures?",
-                g.refresh_set_at as "set_at?", g.refresh_hold_until, g.refresh_at, g.refresh_host
+                g.refresh_set_at as "set_at?", g.refresh_hold_until, g.refresh_at, g.refresh_host,
+                s.seal_to, k.spki as "recipient?"
             from slots s left join grants g on g.device = s.device and g.slot = s.name
+                left join trusted_keys k on k.device = s.device and k.key_hash = s.seal_to
             where s.device = $1 and s.name = $2"#,
             address.device.0,
             address.slot.as_str()
@@ -181,10 +196,11 @@ impl Store {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let status = parse_column("slots.status", &row.status)?;
+        let delivery = delivery(row.seal_to.as_deref(), row.recipient.as_deref())?;
         let (Some(sealed), Some(obtained_at), Some(fence), Some(failures), Some(decided_at)) =
             (row.tokens, row.obtained_at, row.fence, row.failures, row.set_at)
         else {
-            return Ok(Some((status, None)));
+            return Ok(Some(SlotGrant { status, delivery, grant: None }));
         };
         let tokens = self.open_tokens(&address.to_string(), &sealed)?;
         let leased = row.refresh_lease_until.is_some_and(|until| until > now);
@@ -201,7 +217,7 @@ impl Store {
             refresh_at: row.refresh_at,
             host: row.refresh_host,
         };
-        Ok(Some((status, Some(grant))))
+        Ok(Some(SlotGrant { status, delivery, grant: Some(grant) }))
     }
 
     fn open_refresh(&self, row: SealedRefresh) -> Result<Leased, StoreError> {
@@ -227,6 +243,7 @@ impl Store {
                 copy: document(CONFIGURATION, &row.configuration)?,
                 overrides: document(OVERRIDES, &row.overrides)?,
                 variables: row.variables.0,
+                seal_to: row.seal_to.map(KeyHash),
             },
             tokens: self.open_tokens(&place, &row.tokens)?,
             lifetime: Lifetime { obtained_at: row.obtained_at, expires_at: row.expires_at },
@@ -255,5 +272,6 @@ struct SealedRefresh {
     configuration: Vec<u8>,
     overrides: Vec<u8>,
     variables: Json<BTreeMap<String, String>>,
+    seal_to: Option<String>,
     configuration_version: i64,
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     domain::{
         audit::{Action, Origin},
-        ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
+        ids::{DeviceId, KeyHash, PluginId, SlotAddress, SlotName, Version},
         plugin::Document,
         slot::{SlotCredentials, SlotStatus},
     },
@@ -77,7 +77,18 @@ pub enum Reconfiguration<'a> {
     /// The plugin was installed again, by somebody.
     Installed(&'a Origin),
     /// Its overrides changed.
-    Overridden,
+    Overridden(SealTo<'a>),
+}
+
+/// What becomes of a slot's `seal_to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealTo<'a> {
+    /// It stays, be the key trusted or not.
+    AsBefore,
+    /// This trusted key.
+    Key(&'a KeyHash),
+    /// None any more.
+    Nobody,
 }
 
 /// What became of an installation.
@@ -85,7 +96,7 @@ pub enum Reconfiguration<'a> {
 pub enum PutSlot {
     /// Done.
     Done,
-    /// Somebody else changed the slot meanwhile: read it again.
+    /// Somebody else changed the slot meanwhile, or ended the trust in the key to seal to: read it again.
     Conflict,
     /// The device has as many slots as it may, or does not exist.
     NoRoom,
@@ -144,7 +155,8 @@ impl Store {
     }
 
     /// Gives a slot another configuration, guarded by the version that the caller looked at. Where tokens must not
-    /// outlive the change they go in the same transaction, and so do the flows that would bring new ones.
+    /// outlive the change they go in the same transaction, and so do the flows that would bring new ones. Another
+    /// `seal_to` makes the tokens news, in their new form; the lock keeps its key trusted until this is committed.
     pub async fn reconfigure_slot(
         &self,
         new: &NewSlot<'_>,
@@ -156,12 +168,22 @@ impl Store {
     ) -> Result<PutSlot, StoreError> {
         let place = new.address.to_string();
         let (device, slot) = (new.address.device.0, new.address.slot.as_str());
+        let (resealed, seal_to) = match why {
+            Reconfiguration::Installed(_) | Reconfiguration::Overridden(SealTo::AsBefore) => (false, None),
+            Reconfiguration::Overridden(SealTo::Nobody) => (true, None),
+            Reconfiguration::Overridden(SealTo::Key(key)) => (true, Some(key.0.as_str())),
+        };
         let mut transaction = self.pool.begin().await?;
         let done = sqlx::query!(
             "-- reconfigure_slot
+            with recipient as (
+                select key_hash from trusted_keys where device = $1 and key_hash = $10 for key share)
             update slots set plugin = $3, configuration = $4, overrides = $5, variables = $6, configured_at = $7,
-                version = version + 1, configuration_version = version + 1
-            where device = $1 and name = $2 and version = $8",
+                version = version + 1, configuration_version = version + 1,
+                seal_to = case when $9::boolean then $10 else seal_to end,
+                tokens_version = case when $9 then version + 1 else tokens_version end
+            where device = $1 and name = $2 and version = $8
+                and ($10::text is null or exists (select from recipient))",
             device,
             slot,
             new.plugin.as_str(),
@@ -169,7 +191,9 @@ impl Store {
             self.seal(OVERRIDES, &place, &overrides.to_plaintext()),
             Json(new.variables) as _,
             now,
-            seen.0
+            seen.0,
+            resealed,
+            seal_to
         )
         .execute(&mut *transaction)
         .await?;

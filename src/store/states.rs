@@ -1,6 +1,6 @@
 //! What the relay reads: slots in their newest state, and acknowledgements.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sqlx::types::Json;
 
@@ -10,12 +10,16 @@ use super::{
     parse_column,
     slots::{CLIENT_SECRET, CONFIGURATION, HANDLE, OVERRIDES},
 };
-use crate::domain::{
-    ids::{DeviceId, SlotAddress, SlotName, Version},
-    plugin::Document,
-    secret::{ClientSecret, RefreshHandle},
-    slot::{Ack, SlotConfiguration, SlotCredentials, SlotState, SlotStatus},
-    tokens::TokenSet,
+use crate::{
+    domain::{
+        delivery::Delivery,
+        ids::{DeviceId, KeyHash, SlotAddress, SlotName, Version},
+        plugin::Document,
+        secret::{ClientSecret, RefreshHandle},
+        slot::{Ack, SlotConfiguration, SlotCredentials, SlotState, SlotStatus},
+        tokens::TokenSet,
+    },
+    vault::{jwe::RecipientKey, trusted::TrustedKey},
 };
 
 macro_rules! select_states {
@@ -26,8 +30,9 @@ macro_rules! select_states {
             select s.device, s.name, s.plugin, s.configuration, s.overrides,
                 s.variables as \"variables: Json<BTreeMap<String, String>>\", s.client_id, s.client_secret, s.handle,
                 s.status, s.reason, s.version, s.acked_version, s.configuration_version, s.tokens_version,
-                s.link_version, g.tokens as \"tokens?\"
+                s.link_version, g.tokens as \"tokens?\", s.seal_to, k.spki as \"recipient?\"
             from slots s left join grants g on g.device = s.device and g.slot = s.name
+                left join trusted_keys k on k.device = s.device and k.key_hash = s.seal_to
             where " + $condition,
             $($argument),*
         )
@@ -118,12 +123,14 @@ impl Store {
                 Some(tokens.map_err(|_| StoreError::Row { column: TOKENS.name })?)
             }
         };
+        let delivery = delivery(row.seal_to.as_deref(), row.recipient.as_deref())?;
         Ok(SlotState {
             plugin: parse_column("slots.plugin", &row.plugin)?,
             configuration: SlotConfiguration {
                 copy: document(CONFIGURATION, &row.configuration)?,
                 overrides: document(OVERRIDES, &row.overrides)?,
                 variables: row.variables.0,
+                seal_to: row.seal_to.map(KeyHash),
             },
             credentials: SlotCredentials {
                 client_id: row.client_id,
@@ -140,9 +147,24 @@ impl Store {
             link_version: Version(row.link_version),
             reason: row.reason,
             tokens,
+            delivery,
             address,
         })
     }
+}
+
+/// How a slot's tokens leave: its `seal_to`, and the trusted key that this names.
+pub(super) fn delivery(seal_to: Option<&str>, spki: Option<&[u8]>) -> Result<Delivery, StoreError> {
+    Ok(match (seal_to, spki) {
+        (None, _) => Delivery::Plain,
+        (Some(_), Some(spki)) => Delivery::Sealed(Arc::new(recipient(spki)?)),
+        (Some(_), None) => Delivery::Withheld,
+    })
+}
+
+fn recipient(spki: &[u8]) -> Result<RecipientKey, StoreError> {
+    let key = TrustedKey::from_spki(spki).ok();
+    key.as_ref().and_then(RecipientKey::of).ok_or(StoreError::Row { column: "trusted_keys.spki" })
 }
 
 struct SealedState {
@@ -163,4 +185,6 @@ struct SealedState {
     tokens_version: i64,
     link_version: i64,
     tokens: Option<Vec<u8>>,
+    seal_to: Option<String>,
+    recipient: Option<Vec<u8>>,
 }

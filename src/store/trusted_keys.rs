@@ -2,10 +2,10 @@
 
 use time::OffsetDateTime;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, parse_column};
 use crate::domain::{
     audit::{Action, Origin},
-    ids::{DeviceId, KeyHash},
+    ids::{DeviceId, KeyHash, SlotName},
 };
 
 /// Trusted keys a device may have.
@@ -40,16 +40,18 @@ pub enum AddKey {
 }
 
 /// What became of a removal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RemoveKey {
     /// It is no longer trusted, and neither are the tokens that it obtained.
     Removed,
     /// It was not trusted.
     UnknownKey,
+    /// Tokens of these slots are sealed to it, so it stays.
+    InUse(Vec<SlotName>),
 }
 
 impl Store {
-    /// Trusts a key.
+    /// Trusts a key. Tokens that were withheld for want of it are news again.
     pub async fn add_trusted_key(
         &self,
         device: DeviceId,
@@ -68,6 +70,9 @@ impl Store {
                 select owner.id, $2, $3, $4, $5 from owner, room where room.free
                 on conflict (device, key_hash) do update set label = excluded.label
                 returning (xmax = 0) as fresh),
+            resumed as (
+                update slots set version = version + 1, tokens_version = version + 1
+                from added where fresh and device = $1 and seal_to = $2),
             audited as (
                 insert into audit (at, actor, address, action, subject, detail)
                 select $5, $7, $8, $9, 'device:' || $1::uuid, $2 from added where fresh)
@@ -114,7 +119,9 @@ impl Store {
             .collect())
     }
 
-    /// Ends the trust in a key and in the tokens that it obtained, at once and together.
+    /// Ends the trust in a key and in the tokens that it obtained, at once and together; but not where a slot's
+    /// tokens are sealed to it. Who makes a slot so holds the key's row meanwhile, and is waited for: only what is
+    /// asked after that sees the slot.
     pub async fn remove_trusted_key(
         &self,
         device: DeviceId,
@@ -123,12 +130,35 @@ impl Store {
         now: OffsetDateTime,
         forget_at: OffsetDateTime,
     ) -> Result<RemoveKey, StoreError> {
-        let done = sqlx::query!(
+        let mut transaction = self.pool.begin().await?;
+        let held = sqlx::query!(
+            "-- hold_trusted_key
+            with owner as (select id from devices where id = $1 for no key update)
+            select from trusted_keys k join owner on k.device = owner.id where k.key_hash = $2 for update of k",
+            device.0,
+            key_hash.0
+        )
+        .execute(&mut *transaction)
+        .await?;
+        if held.rows_affected() == 0 {
+            return Ok(RemoveKey::UnknownKey);
+        }
+        let sealed = sqlx::query_scalar!(
+            "-- list_slots_sealed_to\nselect name from slots where device = $1 and seal_to = $2 order by name",
+            device.0,
+            key_hash.0
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        if !sealed.is_empty() {
+            let slots =
+                sealed.iter().map(|name| parse_column("slots.name", name)).collect::<Result<_, _>>()?;
+            return Ok(RemoveKey::InUse(slots));
+        }
+        sqlx::query!(
             "-- remove_trusted_key
-            with owner as (select id from devices where id = $1 for no key update),
-            gone as (
-                delete from trusted_keys using owner where device = owner.id and key_hash = $2
-                returning device, key_hash),
+            with gone as (
+                delete from trusted_keys where device = $1 and key_hash = $2 returning device, key_hash),
             audited as (
                 insert into audit (at, actor, address, action, subject, detail)
                 select $3, $5, $6, $7, 'device:' || device, key_hash from gone)
@@ -142,8 +172,9 @@ impl Store {
             by.address(),
             Action::KeyRemoved.as_str()
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(if done.rows_affected() == 1 { RemoveKey::Removed } else { RemoveKey::UnknownKey })
+        transaction.commit().await?;
+        Ok(RemoveKey::Removed)
     }
 }

@@ -51,6 +51,7 @@ mod relay_admission;
 mod relay_delivery;
 mod revoking;
 mod rotation;
+mod sealed_delivery;
 mod secrets;
 mod signing_in_browser;
 mod signing_in_headless;

@@ -147,7 +147,7 @@ async fn f04_killed_between_its_lease_and_its_request_a_refresh_is_made_by_anoth
         let address = SlotAddress { device, slot };
         let store = &scene.service.broker().store;
         let now = scene.service.now();
-        let (_, grant) = store.find_grant(&address, now).await.unwrap().unwrap();
+        let grant = store.find_grant(&address, now).await.unwrap().unwrap().grant;
         let seen = grant.unwrap().fence;
         assert!(store.lease_refresh(&address, seen, now).await.unwrap().is_some());
         let survived = scene.survive().await;

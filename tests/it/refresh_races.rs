@@ -224,7 +224,7 @@ async fn f03_who_looked_before_a_refresh_and_asks_after_it_makes_no_other() {
     let mut scene = Scene::set().await;
     let (device, slot) = (scene.home.device.parse().unwrap(), scene.home.slot.parse().unwrap());
     let (address, store) = (SlotAddress { device, slot }, scene.other.broker().store.clone());
-    let (_, grant) = store.find_grant(&address, scene.other.now()).await.unwrap().unwrap();
+    let grant = store.find_grant(&address, scene.other.now()).await.unwrap().unwrap().grant;
     let grant = grant.unwrap();
     assert!(grant.leased);
     let before_it = grant.fence - 1;

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{DatabaseLink, Home, Provider, Relay, Service, call_with};
+use crate::harness::{DatabaseLink, Home, Provider, Recipient, Relay, Service, call_with};
 
 /// A service whose statements are counted, and a home that is linked.
 async fn stage() -> (DatabaseLink, Service, Home) {
@@ -39,6 +39,8 @@ async fn a_token_check_costs_no_query() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_handshake_costs_one_query_whatever_the_number_of_slots() {
     let (link, service, home) = stage().await;
+    let key = Recipient::p256(&service, &home).await;
+    home.patch(&service, json!({"seal_to": key.key_hash})).await.expect(200);
     let home = home.with_slot("cooling");
     home.install(&service, "acme", json!({})).await.expect(201);
     let token = home.token(&service).await;
@@ -47,5 +49,7 @@ async fn a_relay_handshake_costs_one_query_whatever_the_number_of_slots() {
     let mut told = vec![relay.next().await, relay.next().await, relay.next().await];
     told.retain(|frame| frame["event"] == "customns" || frame["event"] == "oauth");
     assert_eq!(told.len(), 3, "two configurations and a consent: {told:?}");
+    let consent = told.iter().find(|frame| frame["event"] == "oauth").unwrap();
+    assert!(consent["data"]["jwe"].is_string(), "sealed, at no further cost: {consent}");
     assert_eq!(link.statements.take(), ["list_states"]);
 }

@@ -18,6 +18,7 @@ use crate::{
     },
     flows::{Broker, RemoveKey, TrustedKey},
     http::{
+        devices::key_in_use,
         extract::{DevicePath, QueryPairs},
         pages::Shown,
     },
@@ -93,5 +94,9 @@ async fn remove(
     match broker.remove_trust(path.device, &key_hash, &posted.visit.origin()).await? {
         RemoveKey::Removed => Ok(done(&device_page(path.device), "key-removed")),
         RemoveKey::UnknownKey => Err(Refused::not_found()),
+        RemoveKey::InUse(slots) => {
+            let complaint = DeviceForm::Key.complains(Complaint::of(key_in_use(&slots))?);
+            device_answer(&broker, posted.visit, path.device, Some(complaint)).await
+        }
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod home;
 mod link_to_database;
 mod process;
 mod provider;
+mod recipient;
 mod rotating;
 pub(crate) mod service;
 mod statements;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     link_to_database::DatabaseLink,
     process::{Process, run_to_end},
     provider::{Answer, Provider, TokenRequest},
+    recipient::Recipient,
     rotating::Rotation,
     service::{Clock, KEYS, OWNER, PUBLIC, Reply, Service, with_json},
     terminal::{Started, Terminal, token},
