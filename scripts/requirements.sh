@@ -111,6 +111,14 @@ need_chromium() {
     export CHROMIUM
 }
 
+python_is_enough() { python3 -c 'import venv, ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+need_python() {
+    python_is_enough && return
+    install 'Python 3.11 or newer with venv' 'python3 python3-venv' python3 python python3 python
+    python_is_enough || fail 'Python 3.11 or newer with its venv module is needed: install it, then start again'
+}
+
 # target_dir: where cargo puts what it builds.
 target_dir() {
     cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'
