@@ -263,6 +263,27 @@ async fn who_removes_a_key_waits_for_who_is_naming_it_and_sees_it_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_names_a_key_waits_for_who_is_removing_it_and_sees_it_gone() {
+    let (one, other, provider) = two_replicas(&[]).await;
+    let home = linked(&one, &provider).await;
+    let key = Recipient::p256(&one, &home).await;
+    let hold = Hold::on(&one, "delete", "trusted_keys").await;
+    let path = key.path(&home);
+    let removing = other.owner(Method::DELETE, &path, None);
+    let naming = async {
+        hold.caught("remove_trusted_key").await;
+        let naming = home.patch(&one, seal_to(&key));
+        let release = async {
+            hold.blocked("reconfigure_slot").await;
+            hold.release().await;
+        };
+        tokio::join!(naming, release).0
+    };
+    let (removed, named) = tokio::join!(removing, naming);
+    assert_eq!((removed.status, named.status), (204, 422));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_read_while_the_keys_are_reset_are_sealed_or_stay() {
     let (one, other, provider) = two_replicas(&[]).await;
     let home = linked(&one, &provider).await;

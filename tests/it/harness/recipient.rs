@@ -71,7 +71,7 @@ impl Recipient {
         assert_eq!(data.as_object().unwrap().len(), 1, "{data}");
         let bytes = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
         let parts: Vec<&str> = data["jwe"].as_str().unwrap().split('.').collect();
-        let [header, encrypted_key, iv, content, tag] = parts.try_into().unwrap();
+        let [header, encrypted_key, iv, ciphertext, tag] = parts.try_into().unwrap();
         let protected: Value = serde_json::from_slice(&bytes(header)).unwrap();
         assert_eq!((&protected["kid"], &protected["enc"]), (&json!(self.key_hash), &json!("A256GCM")));
         let key = match &self.private {
@@ -99,8 +99,8 @@ impl Recipient {
         };
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
         let nonce = Nonce::try_assume_unique_for_key(&bytes(iv)).unwrap();
-        let mut content = [bytes(content), bytes(tag)].concat();
-        let plaintext = key.open_in_place(nonce, Aad::from(header.as_bytes()), &mut content).unwrap();
+        let mut opened = [bytes(ciphertext), bytes(tag)].concat();
+        let plaintext = key.open_in_place(nonce, Aad::from(header.as_bytes()), &mut opened).unwrap();
         serde_json::from_slice(plaintext).unwrap()
     }
 }
