@@ -3,6 +3,8 @@
 //! Its errors say which entry is wrong, by position and id, and how to make a right one; the key's text is
 //! never part of them, nor is anything that may be a misplaced key.
 
+use std::fmt;
+
 use aws_lc_rs::{error::Unspecified, hkdf, hmac};
 use base64::{
     Engine as _, alphabet,
@@ -89,6 +91,35 @@ pub enum KeyRingError {
     },
 }
 
+/// A key's material, from wherever it came: its id and 32 unpredictable bytes, wiped when dropped.
+pub struct KeyMaterial {
+    /// Its id.
+    pub id: KeyId,
+    /// The key itself.
+    pub bytes: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+impl KeyMaterial {
+    /// Reads an entry of `vault.keys`; `position` is where it stands, from 1.
+    pub fn parse(entry: &str, position: usize) -> Result<Self, KeyRingError> {
+        let (id, text) = entry.split_once(':').ok_or(KeyRingError::NoColon { position })?;
+        let id = KeyId::parse(id.trim_end()).ok_or(KeyRingError::BadId { position })?;
+        let Some(bytes) = decode(text.trim_start()) else {
+            return Err(KeyRingError::NotBase64 { position, id });
+        };
+        let Some(bytes) = bytes.as_array::<KEY_BYTES>() else {
+            return Err(KeyRingError::WrongLength { position, id, bytes: bytes.len() });
+        };
+        Ok(Self { id, bytes: Zeroizing::new(*bytes) })
+    }
+}
+
+impl fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyMaterial").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 /// One key, as what it is used for. The parts are independent: knowing a MAC tells nothing of the cipher.
 pub(super) struct RingKey {
     pub(super) id: KeyId,
@@ -98,21 +129,14 @@ pub(super) struct RingKey {
 }
 
 impl RingKey {
-    pub(super) fn parse(entry: &str, position: usize) -> Result<Self, KeyRingError> {
-        let (id, text) = entry.split_once(':').ok_or(KeyRingError::NoColon { position })?;
-        let id = KeyId::parse(id.trim_end()).ok_or(KeyRingError::BadId { position })?;
-        let Some(bytes) = decode(text.trim_start()) else {
-            return Err(KeyRingError::NotBase64 { position, id });
-        };
-        let Some(bytes) = bytes.as_array::<KEY_BYTES>() else {
-            return Err(KeyRingError::WrongLength { position, id, bytes: bytes.len() });
-        };
+    pub(super) fn of(material: KeyMaterial, position: usize) -> Result<Self, KeyRingError> {
+        let KeyMaterial { id, bytes } = material;
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(KeyRingError::AllZero { position, id });
         }
-        let cipher = Xaes256Gcm::new(<&Key>::from(bytes));
-        let derived = derive(bytes, "cloudlink connect handle v1")
-            .and_then(|handles| Ok((handles, derive(bytes, "cloudlink form v1")?)));
+        let cipher = Xaes256Gcm::new(<&Key>::from(&*bytes));
+        let derived = derive(&bytes, "cloudlink connect handle v1")
+            .and_then(|handles| Ok((handles, derive(&bytes, "cloudlink form v1")?)));
         match derived {
             Ok((handles, forms)) => Ok(Self { id, cipher, handles, forms }),
             Err(Unspecified) => Err(KeyRingError::Derivation { position, id }),
@@ -146,7 +170,7 @@ mod tests {
     #[test]
     fn a_key_may_be_written_in_either_alphabet_with_or_without_padding() {
         let mac = |text: &str| {
-            let key = RingKey::parse(&format!("k:{text}"), 1).unwrap();
+            let key = RingKey::of(KeyMaterial::parse(&format!("k:{text}"), 1).unwrap(), 1).unwrap();
             hmac::sign(&key.handles, b"x").as_ref().to_vec()
         };
         let expected = mac(&STANDARD.encode([0xfb; 32]));
@@ -193,6 +217,12 @@ mod tests {
             assert_eq!(error, KeyRingError::Empty);
             assert!(error.to_string().contains("openssl rand -base64 32"));
         }
+    }
+
+    #[test]
+    fn g05_material_is_not_printed() {
+        let material = KeyMaterial::parse(&entry("k1", 7), 1).unwrap();
+        assert_eq!(format!("{material:?}"), "KeyMaterial { id: KeyId(\"k1\"), .. }");
     }
 
     proptest! {

@@ -36,6 +36,12 @@ impl KeyId {
         valid.then(|| Self(text.into()))
     }
 
+    /// The id in the head of a sealed value (all in front of the nonce), if it is one that this release knows.
+    pub fn of_head(head: &[u8]) -> Option<Self> {
+        let (&[VERSION, length], id) = head.split_first_chunk()? else { return None };
+        (usize::from(length) == id.len()).then(|| Self::parse(str::from_utf8(id).ok()?)).flatten()
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -138,7 +144,7 @@ pub(super) fn seal(
     sealed
 }
 
-fn header(key: &KeyId) -> Vec<u8> {
+pub(super) fn header(key: &KeyId) -> Vec<u8> {
     let id = key.as_str().as_bytes();
     // A key id is at most 32 bytes long, so its length always fits.
     let length = u8::try_from(id.len()).unwrap_or(u8::MAX);
@@ -226,6 +232,15 @@ mod tests {
         }
         for good in ["a", "2026-01", "key_1", &"a".repeat(32)] {
             assert_eq!(KeyId::parse(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_sealed_value_names_its_key() {
+        let id = KeyId::parse("2026-01").unwrap();
+        assert_eq!(KeyId::of_head(&header(&id)), Some(id));
+        for bad in [&b""[..], b"\x01", b"\x02\x01a", b"\x01\x02a", b"\x01\x01ab", b"\x01\x01A", b"\x01\x00"] {
+            assert_eq!(KeyId::of_head(bad), None, "{bad:?}");
         }
     }
 

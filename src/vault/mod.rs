@@ -27,6 +27,7 @@ pub mod policy;
 pub mod proof;
 pub mod ring;
 pub mod signing;
+pub mod source;
 pub mod trusted;
 mod written_key;
 

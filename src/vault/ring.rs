@@ -4,16 +4,15 @@
 //! in front, seal everything anew, take the old key away. A key that is missing, short or not base64 is an
 //! error of [`entry`](super::entry), before anything was touched (G05).
 //!
-//! [`KeyRing::parse`] is the only way in: keys that come from a key service instead of the configuration
-//! would be fetched before it and pass through it. A ring's keys exist in memory as ciphers and MAC keys
-//! only, which wipe themselves.
+//! [`KeyRing::of`] is the only way in, and takes [`KeyMaterial`]; who brings that is [`source`](super::source)'s
+//! subject. A ring's keys exist in memory as ciphers and MAC keys only, which wipe themselves.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
 use super::{
-    entry::{KeyRingError, RingKey},
+    entry::{KeyMaterial, KeyRingError, RingKey},
     envelope::{self, Envelope, KeyId, OpenError, Place},
 };
 use crate::domain::clock::Entropy;
@@ -25,25 +24,24 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// Reads the entries of `vault.keys`: `id:base64 of 32 bytes`, in either alphabet, padded or not. Space
-    /// around an entry is ignored, and a list of blank entries is an empty one.
-    pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, KeyRingError> {
-        let entries: Vec<&str> = entries.into_iter().map(str::trim).collect();
-        if entries.iter().all(|entry| entry.is_empty()) {
-            return Err(KeyRingError::Empty);
-        }
-        let mut keys: Vec<RingKey> = Vec::with_capacity(entries.len());
-        for (index, entry) in entries.into_iter().enumerate() {
-            let position = index + 1;
-            let key = RingKey::parse(entry, position)?;
-            if keys.iter().any(|other| other.id == key.id) {
-                return Err(KeyRingError::DuplicateId { position, id: key.id });
+    /// Makes a ring of keys, the one that seals first.
+    pub fn of(materials: impl IntoIterator<Item = KeyMaterial>) -> Result<Self, KeyRingError> {
+        let mut keys: Vec<RingKey> = Vec::new();
+        for (position, material) in (1..).zip(materials) {
+            if keys.iter().any(|other| other.id == material.id) {
+                return Err(KeyRingError::DuplicateId { position, id: material.id });
             }
-            keys.push(key);
+            keys.push(RingKey::of(material, position)?);
         }
         let mut keys = keys.into_iter();
         let first = keys.next().ok_or(KeyRingError::Empty)?;
         Ok(Self { first, others: keys.collect() })
+    }
+
+    /// Reads the entries of `vault.keys`: `id:base64 of 32 bytes`, in either alphabet, padded or not. Space
+    /// around an entry is ignored, and a list of blank entries is an empty one.
+    pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, KeyRingError> {
+        Self::of(read(entries)?)
     }
 
     /// The id of the key that seals.
@@ -71,6 +69,21 @@ impl KeyRing {
         }
     }
 
+    /// Whether the ring holds the key of that id.
+    pub fn holds(&self, id: &KeyId) -> bool {
+        self.keys().any(|key| key.id == *id)
+    }
+
+    /// The ids of all keys, the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.keys().map(|key| &key.id)
+    }
+
+    /// How everything begins that the first key sealed.
+    pub fn active_head(&self) -> Vec<u8> {
+        envelope::header(&self.first.id)
+    }
+
     pub(super) fn first(&self) -> &RingKey {
         &self.first
     }
@@ -82,8 +95,17 @@ impl KeyRing {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.keys().map(|key| &key.id)).finish()
+        f.debug_set().entries(self.ids()).finish()
     }
+}
+
+/// The material that the entries of `vault.keys` are; none for a list of blank ones.
+pub(super) fn read<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Vec<KeyMaterial>, KeyRingError> {
+    let entries: Vec<&str> = entries.into_iter().map(str::trim).collect();
+    if entries.iter().all(|entry| entry.is_empty()) {
+        return Ok(Vec::new());
+    }
+    (1..).zip(entries).map(|(position, entry)| KeyMaterial::parse(entry, position)).collect()
 }
 
 #[cfg(test)]
@@ -125,10 +147,24 @@ mod tests {
 
     #[test]
     fn g02_a_nonce_never_repeats() {
-        let (ring, entropy) = (ring(&[entry("k1", 1)]), Stream::seeded(2));
-        let nonces: HashSet<Vec<u8>> =
-            (0..10_000).map(|_| ring.seal(&place("r"), b"x", &entropy)[4..28].to_vec()).collect();
-        assert_eq!(nonces.len(), 10_000);
+        const VALUES: usize = 50_000;
+        let (ring, entropy, place) = (ring(&[entry("k1", 1)]), Stream::seeded(2), place("r"));
+        let nonces: HashSet<[u8; 24]> =
+            (0..VALUES).map(|_| ring.seal(&place, b"x", &entropy)[4..28].try_into().unwrap()).collect();
+        assert_eq!(nonces.len(), VALUES);
+    }
+
+    #[test]
+    fn g02_all_192_bits_of_a_nonce_are_drawn() {
+        let (ring, entropy) = (ring(&[entry("k1", 1)]), Stream::seeded(5));
+        let mut ones = [0_usize; 192];
+        for _ in 0..200 {
+            let sealed = ring.seal(&place("r"), b"x", &entropy);
+            for (at, ones) in ones.iter_mut().enumerate() {
+                *ones += usize::from(sealed[4 + at / 8] >> (at % 8) & 1);
+            }
+        }
+        assert!(ones.iter().all(|ones| (55..=145).contains(ones)), "{ones:?}");
     }
 
     #[test]
