@@ -8,7 +8,7 @@ use std::{
 use config::{File, FileFormat, Source, Value, ValueKind};
 use zeroize::Zeroizing;
 
-use super::{DEFAULTS, SettingsError};
+use super::{DEFAULTS, SettingsError, key_file};
 
 const PREFIX: &str = "CLOUDLINK__";
 const FILE_SUFFIX: &str = "_FILE";
@@ -63,7 +63,7 @@ impl Layers {
             let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
             let (rest, value) = match rest.strip_suffix(FILE_SUFFIX) {
                 Some(base) if SECRETS.contains(&key_of(base).as_str()) => {
-                    (base, read(&PathBuf::from(value))?.trim_end_matches(['\r', '\n']).to_owned())
+                    (base, secret_in(&PathBuf::from(value), &key_of(base))?)
                 }
                 _ => (rest, value),
             };
@@ -177,6 +177,14 @@ fn is_empty(value: &Value) -> bool {
 fn read(path: &Path) -> Result<Zeroizing<String>, SettingsError> {
     let text = std::fs::read_to_string(path);
     text.map(Zeroizing::new).map_err(|cause| SettingsError::Unreadable { path: path.to_owned(), cause })
+}
+
+/// What a file of a secret says, without its last line end.
+fn secret_in(path: &Path, key: &str) -> Result<String, SettingsError> {
+    if key == "vault.keys" {
+        return Ok(key_file::read(path)?.to_string());
+    }
+    Ok(read(path)?.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// `section.key` and value of all that stands in a TOML text.

@@ -8,6 +8,7 @@
 //!
 //! It does not open, resolve or connect to anything that a setting names, except the files of secrets.
 
+mod key_file;
 mod layers;
 mod parse;
 mod settings;
@@ -33,6 +34,14 @@ pub enum SettingsError {
         /// Why.
         #[source]
         cause: std::io::Error,
+    },
+    /// The file of vault keys can be read by others than its owner.
+    #[error("{} holds vault keys and has mode {mode:04o}, so others than its owner can use it: chmod 600 '{}'", path.display(), path.display())]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// A file is no TOML.
     #[error("{origin} is no valid TOML: {place}")]

@@ -1,4 +1,4 @@
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use super::*;
 use crate::domain::binding::ConsentBinding;
@@ -104,7 +104,8 @@ fn a_secret_can_come_from_a_file_without_its_last_line_end() {
     let settings = with(&[("CLOUDLINK__ADMIN__PASSWORD_FILE", path.to_str().unwrap())]).unwrap();
     assert_eq!(settings.admin.password.unwrap().expose(), "correct horse");
 
-    let (_folder, path) = file("a:1,b:2\n");
+    let (_folder, path) = file("# the new one\na:1,\nb:2\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let settings = with(&[("CLOUDLINK__VAULT__KEYS_FILE", path.to_str().unwrap())]).unwrap();
     let keys: Vec<&str> =
         settings.vault.keys.iter().map(crate::domain::secret::SecretValue::expose).collect();
