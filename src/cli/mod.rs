@@ -9,11 +9,13 @@ mod audit;
 mod credentials;
 mod device;
 mod input;
+mod key_status;
 mod keys;
 mod login;
 mod output;
 mod permissions;
 mod plugin;
+mod resealing;
 mod session;
 mod signout;
 mod slot;
@@ -67,7 +69,7 @@ enum Here {
     Serve,
     /// Bring the database up to date, and end
     Migrate,
-    /// Replace the keys of the service
+    /// Replace the keys of the service, and see which are in use
     #[command(subcommand)]
     Keys(Keys),
 }
@@ -101,14 +103,20 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         let terminal = Terminal::standard();
         match &self.command {
-            Command::Here(Here::Dev(dev)) => dev.run(self.quiet()?, &terminal, &stop_at_signals()).await,
-            Command::Here(Here::Serve) => startup::serve(&self.logged()?).await,
-            Command::Here(Here::Migrate) => startup::migrate(&self.logged()?).await,
-            Command::Here(Here::Keys(keys)) => keys.run(&self.quiet()?, &terminal).await,
+            Command::Here(here) => self.run_here(here, &terminal).await,
             Command::There(there) => {
                 telemetry::start(LogFormat::Readable, QUIET)?;
                 there.run(&terminal).await
             }
+        }
+    }
+
+    async fn run_here(&self, command: &Here, terminal: &Terminal) -> anyhow::Result<()> {
+        match command {
+            Here::Dev(dev) => dev.run(self.quiet()?, terminal, &stop_at_signals()).await,
+            Here::Serve => startup::serve(&self.logged()?).await,
+            Here::Migrate => startup::migrate(&self.logged()?).await,
+            Here::Keys(keys) => keys.run(&self.quiet()?, terminal, &stop_at_signals()).await,
         }
     }
 

@@ -68,6 +68,8 @@ words! {
         RefreshRefused = "refresh.refused",
         /// The key that signs access tokens was replaced.
         SigningKeyRotated = "signing_key.rotated",
+        /// Everything was sealed anew with another vault key.
+        VaultKeyRotated = "vault_key.rotated",
     }
 }
 

@@ -21,6 +21,7 @@ mod redirect;
 mod refresh;
 mod refresh_end;
 mod refresher;
+mod resealing;
 mod rotation;
 mod sign_in;
 mod sign_in_decisions;
@@ -50,6 +51,7 @@ pub use self::{
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
     redirect::{CallbackPath, Redirected, Refusal},
     refresher::keep_tokens_fresh,
+    resealing::{KeyStatus, ResealError, Resealed, Resealing, key_status, reseal},
     rotation::{Retire, rotate_signing_key},
     sign_in::{DeviceAuthorization, SignInPage, SignInQuestion, StartSignInError, Terminal},
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
@@ -76,8 +78,8 @@ use crate::{
 };
 pub use crate::{
     store::{
-        AuditRow, Counts, DeviceRow, FlowRow, NamedSlot, PasswordReach, PutPlugin, RemoveKey, SlotRow,
-        StoreError, TrustedKeyRow, Unlinked, WaitingFlow,
+        AuditRow, Counts, DeviceRow, FlowRow, NamedSlot, PasswordReach, PutPlugin, RemoveKey, SealedCount,
+        SigningKeyDates, SlotRow, StoreError, TrustedKeyRow, Unlinked, WaitingFlow,
     },
     vault::{
         access_token::{AccessClaims, Credential, Subject},

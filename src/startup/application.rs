@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     database::{connect, database},
     handlers::HandlerData,
-    parts,
+    parts, vault_ring,
 };
 use crate::{
     cluster::Cluster,
@@ -22,7 +22,6 @@ use crate::{
     domain::{
         clock::{Clock, Entropy},
         plugin::MAX_DOCUMENT,
-        secret::SecretValue,
     },
     flows::{Broker, Parts, keep_access_fresh, keep_tokens_fresh, sweep},
     http::{
@@ -81,7 +80,7 @@ impl Application {
     /// # Errors
     /// In words for the operator, with what to do.
     pub async fn build(settings: &Settings, seams: Seams) -> Result<Self> {
-        let ring = KeyRing::parse(settings.vault.keys.iter().map(SecretValue::expose))?;
+        let ring = vault_ring(settings).await?;
         let (options, cluster) = database(settings).await?;
         match Self::on_database(settings, seams, Arc::new(ring), options).await {
             Ok(application) => Ok(Self { cluster, ..application }),

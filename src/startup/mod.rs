@@ -5,6 +5,7 @@
 mod application;
 mod database;
 mod handlers;
+mod maintenance;
 mod parts;
 mod signing_key;
 
@@ -15,11 +16,16 @@ use self::database::{connect, database};
 pub use self::{
     application::{Application, Seams},
     database::cluster_folder,
+    maintenance::maintain,
     signing_key::rotate_signing_key,
 };
 use crate::{
-    config::Settings, domain::secret::SecretValue, http, seams::SystemEntropy, store, telemetry::Metrics,
-    vault::ring::KeyRing,
+    config::Settings,
+    http,
+    seams::SystemEntropy,
+    store,
+    telemetry::Metrics,
+    vault::{entry::KeyRingError, ring::KeyRing, source::WrittenKeys},
 };
 
 /// `serve`: runs until SIGTERM or SIGINT.
@@ -38,7 +44,7 @@ pub async fn serve(settings: &Settings) -> Result<()> {
 
 /// `migrate`: brings the database up to date and ends. Safe when several start at once.
 pub async fn migrate(settings: &Settings) -> Result<()> {
-    let ring = KeyRing::parse(settings.vault.keys.iter().map(SecretValue::expose))?;
+    let ring = vault_ring(settings).await?;
     let (options, cluster) = database(settings).await?;
     let migrated = async {
         let pool = connect(&options, 2).await?;
@@ -51,6 +57,11 @@ pub async fn migrate(settings: &Settings) -> Result<()> {
         cluster.stop().await?;
     }
     migrated
+}
+
+/// The keys that encrypt what is stored, before anything is touched. A key service would be asked here.
+async fn vault_ring(settings: &Settings) -> Result<KeyRing, KeyRingError> {
+    KeyRing::from_source(&WrittenKeys(&settings.vault.keys)).await
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT.

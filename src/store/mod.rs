@@ -20,8 +20,10 @@ mod plugins;
 mod refresh_ends;
 mod refresh_leases;
 mod refresh_watch;
+mod resealing;
 mod revocations;
 mod schema;
+mod sealed;
 mod sign_in_decisions;
 mod sign_in_grants;
 mod sign_in_providers;
@@ -51,13 +53,15 @@ pub use self::{
     plugins::{PluginRow, PutPlugin},
     refresh_ends::{NextLook, Refreshed},
     refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease, SlotGrant},
+    resealing::ResealedBatch,
     revocations::{Revocation, Revoked},
-    schema::{SchemaError, migrate},
+    schema::{SchemaError, check_current, migrate},
+    sealed::{SealedColumn, SealedCount},
     sign_in_decisions::{Approval, SignInDecided},
     sign_in_grants::{CodeUse, Earned, Polled, PresentedCode, TokenToBe},
     sign_in_providers::{BackFromProvider, SentToProvider},
     sign_ins::{NewKind, NewSignIn, SignInKind, SignInRow, SignInStarted},
-    signing_keys::{Retirement, SigningKeyRow},
+    signing_keys::{Retirement, SigningKeyDates, SigningKeyRow},
     slots::{NewSlot, PutSlot, Reconfiguration, SealTo, SlotRow, TokensAfterChange},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
     unlink::Unlinked,

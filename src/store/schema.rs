@@ -1,8 +1,13 @@
 //! Migrations, and the proof that the vault's keys are this database's.
+//!
+//! Each key that ever was the first has a row in `vault_checks`, sealed with it: another key of the same id is found
+//! out at start. A key that is missing is asked after in the sealed columns themselves: the start is refused while
+//! it is needed, and accepted once nothing is sealed with it any more. The rows of keys that went are forgotten by
+//! the next rotation, when all replicas have the same ring.
 
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool, migrate::Migrate as _};
 
-use super::StoreError;
+use super::{StoreError, sealed::count_sealed};
 use crate::{
     domain::clock::Entropy,
     vault::{
@@ -23,14 +28,36 @@ pub enum SchemaError {
     /// The database can't be read.
     #[error("the database could not be read")]
     Store(#[from] StoreError),
-    /// The database was sealed with a key that the ring lacks.
+    /// The ring lacks a key that is still needed.
     #[error(
-        "vault.keys lacks the key `{0}`, which this database was sealed with: put it back, after the key that shall encrypt"
+        "vault.keys lacks the key `{0}`, which {1} values in this database are sealed with: put it back, after the key \
+         that shall encrypt"
     )]
-    MissingKey(String),
+    MissingKey(String, u64),
     /// The ring's key of that id is another one.
     #[error("the key `{0}` of vault.keys is not the one this database was sealed with: give the right one")]
     WrongKey(String),
+    /// No replica has been started with this key in front.
+    #[error(
+        "nothing was started yet with the key `{0}` in front of vault.keys: restart every replica with it first, else \
+         they could not read what is sealed anew"
+    )]
+    NotInFront(String),
+    /// The database lacks migrations that this version needs.
+    #[error(
+        "the database is not up to date: start `cloudlink serve` of this version, or run `cloudlink migrate`"
+    )]
+    Behind,
+}
+
+/// What a key's row in `vault_checks` says of the ring.
+enum Known {
+    /// The ring holds that key.
+    Held,
+    /// The ring holds another key of that id.
+    Another,
+    /// The ring holds none of that id.
+    Missing,
 }
 
 /// Brings the database up to date, safe when several replicas start at once (sqlx holds an advisory lock).
@@ -68,19 +95,72 @@ async fn put_vault_check(pool: &PgPool, ring: &KeyRing, entropy: &dyn Entropy) -
     Ok(())
 }
 
+/// Refuses another key of a known id, and the lack of a key that is still needed.
 async fn verify_vault(pool: &PgPool, ring: &KeyRing) -> Result<(), SchemaError> {
-    let checks = sqlx::query!("-- list_vault_checks\nselect key_id, sealed from vault_checks")
-        .fetch_all(pool)
-        .await
-        .map_err(StoreError::from)?;
-    for check in checks {
-        match ring.open(&place(&check.key_id), &check.sealed) {
-            Ok(_) => {}
-            Err(OpenError::UnknownKey(_)) => return Err(SchemaError::MissingKey(check.key_id)),
-            Err(_) => return Err(SchemaError::WrongKey(check.key_id)),
+    let mut missing = Vec::new();
+    for (key_id, known) in known_keys(pool, ring).await? {
+        match known {
+            Known::Held => {}
+            Known::Another => return Err(SchemaError::WrongKey(key_id)),
+            Known::Missing => missing.push(key_id),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let counts = count_sealed(pool).await?;
+    for key_id in missing {
+        let sealed =
+            counts.iter().filter(|count| count.key.as_ref().is_some_and(|key| key.as_str() == key_id));
+        match sealed.map(|count| count.values).sum() {
+            0 => tracing::info!(key = key_id, "a key is not in vault.keys any more, and nothing needs it"),
+            needed => return Err(SchemaError::MissingKey(key_id, needed)),
         }
     }
     Ok(())
+}
+
+/// Refuses where sealing anew with the ring's first key would harm.
+pub(super) async fn check_resealing(pool: &PgPool, ring: &KeyRing) -> Result<(), SchemaError> {
+    let known = known_keys(pool, ring).await?;
+    if let Some((key_id, _)) = known.iter().find(|(_, known)| matches!(known, Known::Another)) {
+        return Err(SchemaError::WrongKey(key_id.clone()));
+    }
+    let active = ring.active().as_str();
+    let started = known.iter().any(|(key_id, _)| key_id == active);
+    if started { Ok(()) } else { Err(SchemaError::NotInFront(active.to_owned())) }
+}
+
+/// Refuses a database that lacks migrations; changes nothing. For commands that run beside replicas.
+pub async fn check_current(pool: &PgPool) -> Result<(), SchemaError> {
+    if !has_vault_checks(pool).await? {
+        return Err(SchemaError::Behind);
+    }
+    let migrations = sqlx::migrate!("./migrations");
+    let mut connection = pool.acquire().await.map_err(StoreError::from)?.detach();
+    let applied = connection.list_applied_migrations(&migrations.table_name).await?;
+    connection.close().await.map_err(StoreError::from)?;
+    let behind = migrations.iter().any(|needed| applied.iter().all(|done| done.version != needed.version));
+    if behind { Err(SchemaError::Behind) } else { Ok(()) }
+}
+
+async fn known_keys(pool: &PgPool, ring: &KeyRing) -> Result<Vec<(String, Known)>, StoreError> {
+    let checks =
+        sqlx::query!("-- list_vault_checks\nselect key_id, sealed from vault_checks order by key_id")
+            .fetch_all(pool)
+            .await?;
+    let known = |key_id: &str, sealed: &[u8]| match ring.open(&place(key_id), sealed) {
+        Ok(_) => Known::Held,
+        Err(OpenError::UnknownKey(_)) => Known::Missing,
+        Err(OpenError::Truncated | OpenError::UnknownVersion | OpenError::Tampered) => Known::Another,
+    };
+    Ok(checks
+        .into_iter()
+        .map(|check| {
+            let known = known(&check.key_id, &check.sealed);
+            (check.key_id, known)
+        })
+        .collect())
 }
 
 fn place(key_id: &str) -> Place {

@@ -33,6 +33,17 @@ pub struct SigningKeyRow {
     pub retires_at: Option<OffsetDateTime>,
 }
 
+/// When a signing key was made and when it ends.
+#[derive(Debug, Clone)]
+pub struct SigningKeyDates {
+    /// Its id in token headers.
+    pub kid: String,
+    /// When it was made.
+    pub created_at: OffsetDateTime,
+    /// From when on what it signed is refused; nothing: it signs.
+    pub retires_at: Option<OffsetDateTime>,
+}
+
 impl Store {
     /// Keeps a key, unless one that signs is there already: of replicas that start at once one is first.
     pub async fn put_first_signing_key(
@@ -108,6 +119,23 @@ impl Store {
             .execute(&self.pool)
             .await?;
         Ok(())
+    }
+
+    /// The ages of the keys whose tokens are accepted at `now`, newest first. None is opened.
+    pub async fn list_signing_key_dates(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<Vec<SigningKeyDates>, StoreError> {
+        let rows = sqlx::query_as!(
+            SigningKeyDates,
+            "-- list_signing_key_dates
+            select kid, created_at, retires_at from signing_keys
+            where retires_at is null or retires_at > $1 order by created_at desc, kid limit 1000",
+            now
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows)
     }
 
     /// Keys whose tokens are accepted at `now`, newest first.

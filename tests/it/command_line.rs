@@ -259,8 +259,8 @@ async fn a_signing_key_is_replaced_beside_a_service_that_runs() {
     for (name, value) in service.environment() {
         machine = machine.set(&name, &value);
     }
-    let bare = machine.run(&["keys", "rotate"]).await;
-    assert_eq!(bare.code, Some(2), "which key, must be said: {}", bare.err);
+    let bare = machine.run(&["keys", "rotate", "--now"]).await;
+    assert_eq!(bare.code, Some(2), "a vault key is not dropped: {}", bare.err);
     let kid = machine.run(&["keys", "rotate", "--signing"]).await.well();
     crate::harness::until("the new key", async || {
         let keys = service.request(Method::GET, "/.well-known/jwks.json").send().await.unwrap();
@@ -287,6 +287,9 @@ async fn a_signing_key_is_replaced_in_a_private_database_whether_or_not_somebody
             machine = machine.set(&name, &value);
         }
     }
+    let nothing = machine.run(&["keys", "rotate", "--signing"]).await.failed();
+    assert!(nothing.contains("there is no database in"), "{nothing}");
+    machine.run(&["migrate"]).await.well();
     let alone = machine.run(&["keys", "rotate", "--signing"]).await.well();
     let mut serving = machine.command(&["serve"]).spawn().unwrap();
     let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines();

@@ -37,9 +37,10 @@ async fn g05_with_missing_short_or_wrong_keys_it_does_not_start_and_touches_noth
     let home = Home::enrol(&service, &provider).await;
     home.link(&service).await;
     let service = {
-        // From now on the database knows of a second key.
+        // From now on a second key is needed.
         let both = format!("{},{KEYS}", key("k2", 2, 32));
-        drop(Process::start(&service, &[("VAULT__KEYS", &both)]).await);
+        let process = Process::start(&service, &[("VAULT__KEYS", &both)]).await;
+        home.link(&process.service).await;
         service
     };
     refused(&service, "").await;

@@ -200,6 +200,7 @@ fn told(action: Action) -> &'static str {
         Action::GrantEnded => "Must be linked again",
         Action::RefreshRefused => "The provider refuses to refresh",
         Action::SigningKeyRotated => "Signing key replaced",
+        Action::VaultKeyRotated => "Everything sealed under the first vault key",
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use self::{
     hold::Hold,
     home::{Home, Relay, call_with},
     link_to_database::DatabaseLink,
-    process::{Process, run_to_end},
+    process::{Process, begin, run_to_end},
     provider::{Answer, Provider, TokenRequest},
     recipient::Recipient,
     rotating::Rotation,

@@ -50,10 +50,14 @@ impl Process {
         self.child.kill().await.unwrap();
     }
 
+    /// The process's id.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id().expect("it runs")).unwrap()
+    }
+
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = i32::try_from(self.child.id().expect("it runs")).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
@@ -77,12 +81,17 @@ pub(crate) async fn run_to_end(command_name: &str, environment: &[(String, Strin
     within("the end of the binary", command(command_name, environment).output()).await.unwrap()
 }
 
+/// Begins a command of the binary; it is killed when dropped.
+pub(crate) fn begin(command_name: &str, environment: &[(String, String)]) -> Child {
+    command(command_name, environment).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 fn command(name: &str, environment: &[(String, String)]) -> Command {
     // Another binary than the one just built, where somebody wants to know how that one does.
     let binary = std::env::var_os("CLOUDLINK_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_cloudlink").into());
     let mut command = Command::new(binary);
     command
-        .arg(name)
+        .args(name.split(' '))
         .env_clear()
         .envs(environment.iter().map(|(key, value)| (key, value)))
         .stdin(Stdio::null())
