@@ -103,7 +103,11 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         let terminal = Terminal::standard();
         match &self.command {
-            Command::Here(here) => self.run_here(here, &terminal).await,
+            Command::Here(here) => {
+                // Before a secret is read.
+                startup::keep_memory_private();
+                self.run_here(here, &terminal).await
+            }
             Command::There(there) => {
                 telemetry::start(LogFormat::Readable, QUIET)?;
                 there.run(&terminal).await

@@ -6,6 +6,7 @@ mod application;
 mod database;
 mod handlers;
 mod maintenance;
+mod memory;
 mod parts;
 mod signing_key;
 
@@ -17,6 +18,7 @@ pub use self::{
     application::{Application, Seams},
     database::cluster_folder,
     maintenance::maintain,
+    memory::keep_memory_private,
     signing_key::rotate_signing_key,
 };
 use crate::{

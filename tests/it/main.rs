@@ -64,6 +64,7 @@ mod start;
 mod starting;
 mod statement_counts;
 mod topics;
+mod traces;
 mod trusted_keys;
 mod typing_a_code;
 mod unlinking;
