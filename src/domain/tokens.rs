@@ -20,6 +20,7 @@ pub const LONGEST_LIFE: i64 = 10 * 365 * 24 * 3600;
 pub struct TokenSet {
     members: Object,
     expires_at: Option<OffsetDateTime>,
+    scope: Option<String>,
 }
 
 /// The answer holds no access token.
@@ -31,7 +32,10 @@ impl TokenSet {
     /// Takes normalised members; `expires_at` is `None` for tokens that do not expire.
     pub fn new(members: Object, expires_at: Option<OffsetDateTime>) -> Result<Self, NoAccessToken> {
         match members.get("access_token") {
-            Some(Value::String(token)) if !token.is_empty() => Ok(Self { members, expires_at }),
+            Some(Value::String(token)) if !token.is_empty() => {
+                let scope = granted(&members);
+                Ok(Self { members, expires_at, scope })
+            }
             Some(_) | None => Err(NoAccessToken),
         }
     }
@@ -56,9 +60,10 @@ impl TokenSet {
         self.text("refresh_token").filter(|token| !token.is_empty()).map(RefreshToken::new)
     }
 
-    /// The granted scope (RFC 6749 §5.1), as one string.
+    /// The granted scope (RFC 6749 §5.1), as one string; services that answer a list mean its members, spaces
+    /// between them.
     pub fn scope(&self) -> Option<&str> {
-        self.text("scope")
+        self.scope.as_deref()
     }
 
     /// `Bearer` where the provider gave none.
@@ -120,6 +125,18 @@ impl TokenSet {
 
     fn text(&self, member: &str) -> Option<&str> {
         self.members.get(member).and_then(Value::as_str)
+    }
+}
+
+/// The member `scope`: a text, or a list of texts as one.
+fn granted(members: &Object) -> Option<String> {
+    match members.get("scope")? {
+        Value::String(scope) => Some(scope.clone()),
+        Value::Array(scopes) => {
+            let words: Vec<&str> = scopes.iter().map(Value::as_str).collect::<Option<_>>()?;
+            (!words.is_empty()).then(|| words.join(" "))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

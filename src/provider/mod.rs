@@ -30,11 +30,17 @@ mod resolver;
 mod response;
 
 #[cfg(test)]
+mod documented_tests;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod member_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tls_tests;
+#[cfg(test)]
+mod transcript;
 
 pub use answer_error::{AnswerError, ErrorCode};
 pub use breaker::{Breaker, LeftAlone};

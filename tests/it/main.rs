@@ -24,6 +24,7 @@ mod console_doors;
 mod console_text;
 mod crashes;
 mod devices;
+mod documented_providers;
 mod enrolment;
 mod every_answer;
 mod first_start;

@@ -36,5 +36,5 @@ pub use endpoint::{EndpointError, EndpointTemplate};
 pub use findings::{FieldError, Warning};
 pub use parse::{MAX_DOCUMENT, Parsed, parse};
 pub use pattern::Pattern;
-pub use redaction::MASK;
+pub use redaction::{KNOWN_MEMBERS, MASK};
 pub use template::render;

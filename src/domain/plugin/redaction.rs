@@ -22,8 +22,8 @@ const DEFINITIONS: [(&str, &[&str]); 2] =
 /// The maps from one name to another: all of them public.
 const NAMES: [&str; 2] = ["parameter_names", "response_fields"];
 
-/// The members of the contract's two tables.
-pub(super) const KNOWN_MEMBERS: [&str; 28] = [
+/// The members that a configuration may have; any other is kept, and warned of.
+pub const KNOWN_MEMBERS: [&str; 28] = [
     "name",
     "client_id",
     "client_secret",
