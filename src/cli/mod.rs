@@ -8,6 +8,7 @@ pub mod attach;
 mod audit;
 mod credentials;
 mod device;
+mod doctor;
 mod input;
 mod key_status;
 mod keys;
@@ -26,8 +27,8 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    attach::Attach, audit::Audit, device::Device, keys::Keys, login::Login, permissions::Permissions,
-    plugin::Plugin, slot::Slot,
+    attach::Attach, audit::Audit, device::Device, doctor::Doctor, keys::Keys, login::Login,
+    permissions::Permissions, plugin::Plugin, slot::Slot,
 };
 use crate::{
     config::{LogFormat, Settings, process_environment},
@@ -94,6 +95,8 @@ enum There {
     Slot(Slot),
     /// Show who did what, newest first
     Audit(Audit),
+    /// Say what will go wrong with an OAuth configuration, before a person meets it
+    Doctor(Doctor),
     /// Be a plugin: print the events of a device's slots and acknowledge them
     Attach(Attach),
 }
@@ -150,6 +153,7 @@ impl There {
             Self::Device(device) => device.run(terminal).await,
             Self::Slot(slot) => slot.run(terminal).await,
             Self::Audit(audit) => audit.run(terminal).await,
+            Self::Doctor(doctor) => doctor.run(terminal).await,
             Self::Attach(attach) => attach.run(terminal, &stop_at_signals()).await,
         }
     }

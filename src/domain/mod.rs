@@ -9,6 +9,7 @@ pub mod binding;
 pub mod callback;
 pub mod clock;
 pub mod delivery;
+pub mod doctor;
 pub mod enrolment;
 pub mod flow;
 pub mod guessing;

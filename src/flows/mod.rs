@@ -8,6 +8,7 @@ mod access;
 mod confirm;
 mod connect;
 mod consent;
+mod doctor;
 mod enrol;
 mod exchange;
 mod install;

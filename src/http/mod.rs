@@ -11,6 +11,7 @@ mod connect;
 pub mod connection;
 mod console;
 mod devices;
+mod doctor;
 mod enrolment;
 pub mod error;
 pub mod extract;
@@ -44,6 +45,7 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     health::routes(config);
     static_files::routes(config);
     plugins::routes(config);
+    doctor::routes(config);
     login::routes(config);
     enrolment::routes(config);
     devices::routes(config);

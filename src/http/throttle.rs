@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Display,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -30,6 +31,8 @@ pub struct Throttles {
     pub sign_ins: Throttle,
     /// Tokens that are given back, which every replica must remember.
     pub revocations: Throttle,
+    /// Examinations of plugins, each of which asks a provider; the owner's, from wherever.
+    pub examinations: Throttle,
 }
 
 impl Default for Throttles {
@@ -41,6 +44,7 @@ impl Default for Throttles {
             user_codes: Throttle::new(10, Duration::from_mins(10)),
             sign_ins: Throttle::new(30, Duration::from_mins(10)),
             revocations: Throttle::new(60, Duration::from_mins(10)),
+            examinations: Throttle::new(10, Duration::from_mins(1)),
         }
     }
 }
@@ -62,17 +66,17 @@ impl Throttle {
         Self { guesses, window, seen: Mutex::default() }
     }
 
-    /// Takes one guess before it is looked at, so that guesses made at once don't get more; or says how long the
-    /// network has to wait.
+    /// Takes one guess before it is looked at, so that guesses made at once don't get more; or says how long `who`,
+    /// a network or a caller, has to wait.
     ///
     /// # Errors
     /// The wait, where no guess is left.
-    pub fn take(&self, network: ClientNetwork, now: OffsetDateTime) -> Result<(), Duration> {
+    pub fn take(&self, who: impl Display, now: OffsetDateTime) -> Result<(), Duration> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= MOST_NETWORKS {
             forget_older_half(&mut seen);
         }
-        let (since, guesses) = seen.entry(network.to_string()).or_insert((now, 0));
+        let (since, guesses) = seen.entry(who.to_string()).or_insert((now, 0));
         if now - *since >= self.window {
             (*since, *guesses) = (now, 0);
         }

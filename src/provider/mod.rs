@@ -17,6 +17,7 @@ mod answer_error;
 pub(crate) mod assertion;
 mod authorization;
 mod breaker;
+mod examine;
 mod exchange;
 mod expiry;
 mod gate;

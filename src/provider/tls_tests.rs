@@ -15,9 +15,9 @@ use tokio_rustls::{
 
 use super::{
     Limits, ProviderClient, SendError,
-    fake::{Provider, ScriptedLookup, answer, read_request, request},
+    fake::{FixedEntropy, Provider, ScriptedLookup, Setup, answer, read_request, request},
 };
-use crate::domain::address::EgressPolicy;
+use crate::domain::{address::EgressPolicy, plugin::EndpointTemplate};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -84,4 +84,27 @@ async fn e01_an_expired_certificate_is_refused() {
     let issuer = authority();
     let provider = provider(&issuer, "p.example", 2020).await;
     assert!(matches!(ask(&provider, &issuer.pem()).await, Err(SendError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_to_be_trusted_is_told_as_that() {
+    let (issuer, stranger) = (authority(), authority());
+    for (provider, roots, expected) in [
+        (provider(&issuer, "p.example", 2090).await, &issuer, None),
+        (provider(&issuer, "p.example", 2090).await, &stranger, Some("bad_certificate")),
+        (provider(&issuer, "other.example", 2090).await, &issuer, Some("bad_certificate")),
+        (provider(&issuer, "p.example", 2020).await, &issuer, Some("bad_certificate")),
+    ] {
+        let lookup = ScriptedLookup::new([&["127.0.0.1"][..]]);
+        let (egress, limits) = (EgressPolicy::AllowPrivate, Limits::default());
+        let client = ProviderClient::with_lookup(egress, limits, roots.pem().as_bytes(), lookup).unwrap();
+        let mut setup = Setup::new();
+        let endpoint = format!("https://p.example:{}/", provider.port());
+        let endpoint = EndpointTemplate::parse(&endpoint, egress).unwrap();
+        setup.configuration.auth_endpoint = endpoint.clone();
+        setup.configuration.token_endpoint = endpoint;
+        let findings = client.examine(&setup.configuration, None, &FixedEntropy(1)).await;
+        let found = findings.iter().find(|finding| finding.field.as_deref() == Some("/auth_endpoint"));
+        assert_eq!(found.map(|finding| finding.code), expected);
+    }
 }

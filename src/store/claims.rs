@@ -2,11 +2,12 @@
 
 use sqlx::PgExecutor;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, parse_column};
 use crate::domain::{ids::PluginId, plugin::Claim};
 
 /// What one plugin claims.
 struct Claimed {
+    plugin: String,
     claim: Claim,
     number: i64,
 }
@@ -19,7 +20,7 @@ async fn list_claims(
 ) -> Result<Vec<Claimed>, StoreError> {
     let rows = sqlx::query!(
         "-- list_claims
-        select auth_origin, token_origin, client_id, claim_number from plugins
+        select id, auth_origin, token_origin, client_id, claim_number from plugins
         where not quarantined and id <> $1
           and (auth_origin = $2 or strpos(auth_origin, '{') > 0 or strpos($2, '{') > 0)",
         other_than.as_str(),
@@ -30,6 +31,7 @@ async fn list_claims(
     Ok(rows
         .into_iter()
         .map(|row| Claimed {
+            plugin: row.id,
             claim: Claim {
                 auth_origin: row.auth_origin,
                 token_origin: row.token_origin,
@@ -61,5 +63,14 @@ impl Store {
         since: Option<i64>,
     ) -> Result<bool, StoreError> {
         is_claimed(&self.pool, plugin, claim, since).await
+    }
+    /// The plugins that are not quarantined and whose claims stand against this one, by id.
+    pub async fn list_rivals(&self, plugin: &PluginId, claim: &Claim) -> Result<Vec<PluginId>, StoreError> {
+        let claims = list_claims(&self.pool, plugin, &claim.auth_origin).await?;
+        let against = claims.into_iter().filter(|other| claim.conflicts_with(&other.claim));
+        let mut rivals: Vec<PluginId> =
+            against.map(|other| parse_column("plugins.id", &other.plugin)).collect::<Result<_, _>>()?;
+        rivals.sort();
+        Ok(rivals)
     }
 }

@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 37] = [
+const ROUTES: [&str; 38] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",
@@ -20,6 +20,7 @@ const ROUTES: [&str; 37] = [
     "/api/plugins",
     "/api/plugins/acme",
     "/api/plugins/acme/approve",
+    "/api/plugins/acme/doctor",
     "/api/enrolment-codes",
     "/api/devices",
     "/api/devices/{device}",

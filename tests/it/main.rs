@@ -24,6 +24,7 @@ mod console_doors;
 mod console_text;
 mod crashes;
 mod devices;
+mod doctor;
 mod documented_providers;
 mod enrolment;
 mod every_answer;

@@ -41,4 +41,11 @@ pub(super) const CALLS: &[Call] = &[
         answers: &[(204, "Approved", Empty)],
         ..PLAIN
     },
+    Call {
+        method: "POST",
+        path: "/api/plugins/{plugin}/doctor",
+        about: "Say what will go wrong with a plugin's configuration, before a person meets it",
+        answers: &[(200, "The findings, worst first", List("Finding"))],
+        ..PLAIN
+    },
 ];
