@@ -94,7 +94,7 @@ fn print(findings: &[Value], terminal: &Terminal) -> Result<()> {
         terminal.say("Nothing was found.")?;
     }
     for finding in findings {
-        let text = |name| printable(&member(finding, name)).to_string();
+        let text = |name| printable(&member(finding, name));
         let field = if finding.get("field").is_some() { text("field") + " " } else { String::new() };
         let (severity, code) = (text("severity"), text("code"));
         terminal.say(format_args!("{severity:<7}  {code}\n         {field}{}", text("detail")))?;
