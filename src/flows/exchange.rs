@@ -6,24 +6,26 @@
 
 use std::time::{Duration as Period, Instant};
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use tokio::task::JoinHandle;
 use url::Url;
 
 use super::Broker;
 use crate::{
     domain::{
+        address::EgressPolicy,
         binding::{ClientNetwork, ConsentBinding},
         callback::Granted,
         flow::FlowError,
         ids::SlotAddress,
         metric,
-        plugin::{self, OauthConfiguration},
+        plugin::{self, Custody, OauthConfiguration},
+        refresh::Lifetime,
         secret::{CodeVerifier, ConfirmCode},
         tokens::TokenSet,
     },
     provider::{ExchangeError, Registration},
-    store::{Exchange, ExchangeLease, FlowConfiguration, FlowRow, StoreError, Stored},
+    store::{Exchange, ExchangeLease, FlowConfiguration, FlowRow, NextLook, StoreError, Stored},
 };
 
 /// More than an exchange may take (30 s): who has not ended by then is dead.
@@ -82,6 +84,16 @@ impl ExchangeTask {
             browser_network: exchange.browser_network,
             granted: Granted::from_plaintext(&exchange.callback).ok()?,
         })
+    }
+
+    fn registration(&self, egress: EgressPolicy) -> Registration<'_> {
+        Registration {
+            configuration: &self.configuration,
+            variables: &self.fixed.variables,
+            callback: &self.granted.parameters,
+            redirect_uri: &self.redirect_uri,
+            egress,
+        }
     }
 
     fn asks_for_code(&self) -> bool {
@@ -166,14 +178,8 @@ impl Broker {
     }
 
     async fn request_tokens(&self, task: &ExchangeTask) -> Result<TokenSet, ExchangeError> {
-        let registration = Registration {
-            configuration: &task.configuration,
-            variables: &task.fixed.variables,
-            callback: &task.granted.parameters,
-            redirect_uri: &task.redirect_uri,
-            egress: self.settings.egress,
-        };
         let now = self.now();
+        let registration = task.registration(self.settings.egress);
         let request = registration.exchange(&task.granted.code, Some(&task.verifier), now, self.entropy())?;
         let host = request.host().to_owned();
         let started = Instant::now();
@@ -186,8 +192,11 @@ impl Broker {
     }
 
     async fn link(&self, task: &ExchangeTask, tokens: &TokenSet) -> Result<(), StoreError> {
-        let (flow, slot) = (task.lease.flow, &task.address);
-        match self.store.store_consent(task.lease, slot, tokens, self.now()).await? {
+        let (flow, slot, now) = (task.lease.flow, &task.address, self.now());
+        let host = task.registration(self.settings.egress).refresh_host().ok();
+        let next =
+            NextLook { at: self.first_refresh(&task.configuration, tokens, now), host: host.as_deref() };
+        match self.store.store_consent(task.lease, slot, tokens, next, now).await? {
             Stored::Linked(version) => {
                 self.bus.knock(slot);
                 metrics::counter!(metric::FLOWS, "end" => "linked").increment(1);
@@ -196,6 +205,20 @@ impl Broker {
             Stored::LeaseLost => tracing::warn!(%flow, %slot, "tokens came too late for their flow"),
         }
         Ok(())
+    }
+
+    /// When new tokens are first to be refreshed. Nothing: never by the broker.
+    fn first_refresh(
+        &self,
+        configuration: &OauthConfiguration,
+        tokens: &TokenSet,
+        now: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let lifetime = Lifetime { obtained_at: now, expires_at: tokens.expires_at() };
+        match configuration.custody {
+            Custody::Broker => lifetime.refresh_at(self.refresh_margin(configuration), self.entropy(), now),
+            Custody::Device => None,
+        }
     }
 
     async fn stage(&self, task: &ExchangeTask, tokens: &TokenSet) -> Result<(), StoreError> {

@@ -180,15 +180,20 @@ impl Broker {
             tracing::warn!(slot = %leased.lease.address, "the slot's configuration is not valid any more");
             return Err(leased.lease);
         };
-        let margin = configuration.refresh_margin.map(|margin| Duration::seconds(margin.into()));
         Ok(RefreshTask {
             callback: callback_values(&configuration, &leased.tokens),
-            margin: margin.unwrap_or(self.settings.refresh_margin),
+            margin: self.refresh_margin(&configuration),
             leased,
             configuration,
             variables,
             redirect_uri,
         })
+    }
+
+    /// How long before their end tokens of this configuration are refreshed.
+    pub(super) fn refresh_margin(&self, configuration: &OauthConfiguration) -> Duration {
+        let own = configuration.refresh_margin.map(|margin| Duration::seconds(margin.into()));
+        own.unwrap_or(self.settings.refresh_margin)
     }
 
     fn admit(&self, host: &str) -> bool {

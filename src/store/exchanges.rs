@@ -13,6 +13,7 @@ use super::{
     flows::{CALLBACK, CONFIRM_CODE, FlowConfiguration, STAGED, VERIFIER},
     grants::TOKENS,
     parse_column,
+    refresh_ends::NextLook,
 };
 use crate::domain::{
     audit::{Action, Actor},
@@ -65,13 +66,15 @@ pub enum Stored {
 }
 
 impl Store {
-    /// Stores the tokens, raises the slot's version and ends the flow: one statement, all or nothing. The grant is
-    /// to be looked at at once, so that its refresh is scheduled; a refresh of the tokens before can't end any more.
+    /// Stores the tokens, raises the slot's version and ends the flow: one statement, all or nothing. `next`
+    /// is when their refresh is due; where the slot was configured since the flow began, somebody looks at once. A
+    /// refresh of the tokens before can't end any more.
     pub async fn store_consent(
         &self,
         lease: ExchangeLease,
         address: &SlotAddress,
         tokens: &TokenSet,
+        next: NextLook<'_>,
         now: OffsetDateTime,
     ) -> Result<Stored, StoreError> {
         let sealed = self.seal(TOKENS, &address.to_string(), &tokens.to_plaintext());
@@ -79,20 +82,24 @@ impl Store {
             "-- store_consent
             with slot as (select device, name from slots where device = $3 and name = $4 for update),
             flow as (
-                select f.id, f.device, f.slot, f.browser_network from flows f
+                select f.id, f.device, f.slot, f.browser_network, f.created_at from flows f
                 join slot on slot.device = f.device and slot.name = f.slot
                 where f.id = $1 and f.status = 'exchanging' and f.attempt = $2 for update of f),
             linked as (
                 update slots set status = 'linked', reason = null, version = version + 1,
                     tokens_version = version + 1, link_version = version + 1
                 from flow where slots.device = flow.device and slots.name = flow.slot
-                returning slots.device, slots.name, slots.version),
+                returning slots.device, slots.name, slots.version,
+                    slots.configured_at <= flow.created_at as as_begun),
             kept as (
-                insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at)
-                select device, name, $5, $6, $7, $8, $8, $8 from linked
+                insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at,
+                    refresh_host)
+                select device, name, $5, $6, $7, $8, case when as_begun then $11::timestamptz else $8 end, $8, $12
+                from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
                     expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
                     refresh_at = excluded.refresh_at, refresh_set_at = excluded.refresh_set_at,
+                    refresh_host = excluded.refresh_host,
                     refresh_fence = excluded.refresh_fence, refresh_lease_until = null, refresh_failures = 0,
                     refresh_trouble = null, refresh_hold_until = null, refreshed_at = null),
             audited as (
@@ -112,7 +119,9 @@ impl Store {
             tokens.expires_at(),
             now,
             Actor::Browser.to_string(),
-            Action::FlowLinked.as_str()
+            Action::FlowLinked.as_str(),
+            next.at,
+            next.host
         )
         .fetch_optional(&self.pool)
         .await?;

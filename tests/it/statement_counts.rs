@@ -12,7 +12,8 @@ async fn stage() -> (DatabaseLink, Service, Home) {
     let home = Home::enrol(&origin, &provider).await;
     home.link(&origin).await;
     let link = DatabaseLink::to(&origin).await;
-    let service = origin.replica_with(&[("DATABASE__URL", link.url.as_str())]).await;
+    let alone = [("DATABASE__URL", link.url.as_str()), ("REFRESH__CONCURRENCY", "0")];
+    let service = origin.replica_with(&alone).await;
     assert!(!link.statements.take().is_empty(), "the start is heard");
     (link, service, home)
 }
