@@ -16,6 +16,7 @@ mod login;
 mod output;
 mod permissions;
 mod plugin;
+mod reap;
 mod resealing;
 mod session;
 mod signout;
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     attach::Attach, audit::Audit, device::Device, doctor::Doctor, keys::Keys, login::Login,
-    permissions::Permissions, plugin::Plugin, slot::Slot,
+    permissions::Permissions, plugin::Plugin, reap::Reap, slot::Slot,
 };
 use crate::{
     config::{LogFormat, Settings, process_environment},
@@ -73,6 +74,8 @@ enum Here {
     /// Replace the keys of the service, and see which are in use
     #[command(subcommand)]
     Keys(Keys),
+    /// Delete from the database what is of no use any more
+    Reap(Reap),
 }
 
 /// What calls a server's API, as whoever is signed in.
@@ -124,6 +127,7 @@ impl Cli {
             Here::Serve => startup::serve(&self.logged()?).await,
             Here::Migrate => startup::migrate(&self.logged()?).await,
             Here::Keys(keys) => keys.run(&self.quiet()?, terminal, &stop_at_signals()).await,
+            Here::Reap(reap) => reap.run(&self.quiet()?, terminal).await,
         }
     }
 

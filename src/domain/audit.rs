@@ -54,6 +54,12 @@ words! {
         SlotRemoved = "slot.removed",
         /// A slot was unlinked: its tokens were erased.
         SlotUnlinked = "slot.unlinked",
+        /// A plugin's own tokens were taken over.
+        TokensImported = "tokens.imported",
+        /// What was erased here was revoked at its provider too.
+        GrantRevoked = "grant.revoked",
+        /// What was erased here could not be revoked at its provider.
+        RevocationFailed = "grant.revocation_failed",
         /// A flow linked its slot.
         FlowLinked = "flow.linked",
         /// A flow's person refused at the provider.

@@ -103,6 +103,8 @@ uuids! {
     FlowId;
     /// One attempt to sign in from a terminal.
     SignInId;
+    /// One revocation that is still to be made at a provider.
+    RevocationId;
 }
 
 /// Where a slot is: its device and its name there.

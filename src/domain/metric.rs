@@ -12,6 +12,9 @@ pub const FLOWS: &str = "cloudlink_flows_total";
 /// Histogram, seconds: requests to providers' token endpoints. Labels `host` (from a stored configuration,
 /// at most [`MAX_HOSTS`] of them, then `other`) and `outcome`.
 pub const EXCHANGE_SECONDS: &str = "cloudlink_exchange_seconds";
+/// Counter: tries to revoke at a provider, and jobs given up. Label `outcome`: `revoked`, `refused`, `provider_away`,
+/// `given_up`.
+pub const REVOCATIONS: &str = "cloudlink_revocations_total";
 /// Counter: events written to a connection or an answer of the poll.
 pub const EVENTS_SENT: &str = "cloudlink_events_sent_total";
 /// Counter: acknowledgements that moved a slot's acknowledged version.

@@ -14,6 +14,7 @@ pub mod enrolment;
 pub mod flow;
 pub mod guessing;
 pub mod ids;
+pub mod imported;
 pub mod json;
 pub mod label;
 pub mod metric;

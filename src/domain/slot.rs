@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
+    clock::Entropy,
     delivery::Delivery,
     flow::UnknownWord,
     ids::{KeyHash, PluginId, SlotAddress, Version},
     json::Object,
-    plugin::Document,
+    plugin::{Custody, Document},
     secret::{ClientSecret, RefreshHandle},
     tokens::TokenSet,
 };
@@ -83,6 +84,38 @@ pub struct SlotCredentials {
     pub handle: RefreshHandle,
 }
 
+/// How a slot's handle begins. No refresh token of a provider is known to.
+const HANDLE_PREFIX: &str = "clh_";
+
+impl SlotCredentials {
+    /// New ones. The client id has 128 unpredictable bits, the secret and the handle 256.
+    pub fn draw(entropy: &dyn Entropy) -> Self {
+        let id = RefreshHandle::draw(entropy);
+        let id: String = id.expose().chars().take(22).collect();
+        let handle = RefreshHandle::draw(entropy);
+        Self {
+            client_id: format!("cl_{id}"),
+            client_secret: ClientSecret::draw(entropy),
+            handle: RefreshHandle::new(format!("{HANDLE_PREFIX}{}", handle.expose())),
+        }
+    }
+}
+
+/// Whether a text has the form of a slot's handle, one that has ended included.
+pub fn has_form_of_handle(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    text.strip_prefix(HANDLE_PREFIX).is_some_and(|rest| rest.len() == 43 && rest.bytes().all(plain))
+}
+
+/// What a plugin's OAuth library says of itself at the broker's token endpoint (RFC 6749 §2.3.1).
+#[derive(Debug, Clone)]
+pub struct ClientCredentials {
+    /// The client id.
+    pub id: String,
+    /// The client secret.
+    pub secret: ClientSecret,
+}
+
 /// A slot's newest state and what was acknowledged of it.
 ///
 /// `configuration_version`, `tokens_version` and `link_version` say at which version that part last changed;
@@ -97,6 +130,8 @@ pub struct SlotState {
     pub configuration: SlotConfiguration,
     /// Its own credentials at the broker.
     pub credentials: SlotCredentials,
+    /// Who keeps the tokens, by the effective configuration.
+    pub custody: Custody,
     /// Whether it is linked.
     pub status: SlotStatus,
     /// The newest version.
@@ -109,12 +144,29 @@ pub struct SlotState {
     pub tokens_version: Version,
     /// When the last consent, `reauthorize` or unlink happened; 0 before the first.
     pub link_version: Version,
-    /// Why the grant is dead, where it is: an RFC 6749 error code or `expired`.
+    /// Why the grant is dead, where it is: an RFC 6749 error code, `expired` or `custody_changed`.
     pub reason: Option<String>,
     /// The tokens that the broker holds.
     pub tokens: Option<TokenSet>,
     /// How they leave.
     pub delivery: Delivery,
+}
+
+impl SlotState {
+    /// Whether these are the credentials of the slot's plugin: the slot's own, as they were sent, or with the plugin's
+    /// own overrides on top, which is what its library has once it has merged them.
+    pub fn is_client(&self, client: &ClientCredentials) -> bool {
+        let own = |member: &str| {
+            let value = self.configuration.overrides.members().get(member).and_then(Value::as_str);
+            value.filter(|value| !value.is_empty())
+        };
+        let (id, secret) = (&self.credentials.client_id, &self.credentials.client_secret);
+        let overriding_id = own("client_id").unwrap_or(id);
+        let overriding_secret = own("client_secret").map_or_else(|| secret.clone(), ClientSecret::new);
+        let as_sent = client.id == *id && client.secret == *secret;
+        let overridden = client.id == overriding_id && client.secret == overriding_secret;
+        as_sent || overridden
+    }
 }
 
 /// What became of an acknowledgement.
@@ -126,4 +178,82 @@ pub enum Ack {
     Unchanged,
     /// There is no such slot.
     UnknownSlot,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    struct Counting(std::sync::atomic::AtomicU8);
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        }
+    }
+
+    fn state(overrides: Value) -> SlotState {
+        let Value::Object(overrides) = overrides else { panic!("an object") };
+        let (copy, variables) = (json!({"client_id": "store", "client_secret": "store"}), BTreeMap::new());
+        let Value::Object(copy) = copy else { panic!("an object") };
+        SlotState {
+            address: SlotAddress {
+                device: crate::domain::ids::DeviceId(uuid::Uuid::nil()),
+                slot: "a".parse().unwrap(),
+            },
+            plugin: "a".parse().unwrap(),
+            configuration: SlotConfiguration {
+                copy: Document::new(copy),
+                overrides: Document::new(overrides),
+                variables,
+                seal_to: None,
+            },
+            credentials: SlotCredentials {
+                client_id: "slot".to_owned(),
+                client_secret: ClientSecret::new("slot-secret"),
+                handle: RefreshHandle::new("handle"),
+            },
+            custody: Custody::Broker,
+            status: SlotStatus::Linked,
+            version: Version(1),
+            acked_version: Version(0),
+            configuration_version: Version(1),
+            tokens_version: Version(1),
+            link_version: Version(1),
+            reason: None,
+            tokens: None,
+            delivery: Delivery::Plain,
+        }
+    }
+
+    fn accepted(state: &SlotState) -> Vec<(&'static str, &'static str)> {
+        let ids = ["slot", "mine", "store", ""];
+        let secrets = ["slot-secret", "my-secret", "store", ""];
+        let all = ids.into_iter().flat_map(|id| secrets.into_iter().map(move |secret| (id, secret)));
+        all.filter(|(id, secret)| {
+            state.is_client(&ClientCredentials { id: (*id).to_owned(), secret: ClientSecret::new(*secret) })
+        })
+        .collect()
+    }
+
+    #[test]
+    fn a_plugin_is_known_by_its_slots_credentials_and_by_those_that_it_overrides_and_never_by_the_stores() {
+        assert_eq!(accepted(&state(json!({}))), [("slot", "slot-secret")]);
+        let own = state(json!({"client_id": "mine", "client_secret": "my-secret"}));
+        assert_eq!(accepted(&own), [("slot", "slot-secret"), ("mine", "my-secret")]);
+        let half = state(json!({"client_id": "mine", "client_secret": ""}));
+        assert_eq!(accepted(&half), [("slot", "slot-secret"), ("mine", "slot-secret")]);
+    }
+
+    #[test]
+    fn a_handle_is_known_by_its_form() {
+        let credentials = SlotCredentials::draw(&Counting(1.into()));
+        assert!(has_form_of_handle(credentials.handle.expose()));
+        assert_ne!(credentials.handle.expose()[4..], *credentials.client_secret.expose());
+        for other in ["", "clh_", "clh_short", "rt-1", credentials.client_secret.expose()] {
+            assert!(!has_form_of_handle(other), "{other}");
+        }
+    }
 }

@@ -14,6 +14,9 @@ use super::{
 /// `expires_in` of a token that does not expire, and the most that is ever said: ten years, seconds.
 pub const LONGEST_LIFE: i64 = 10 * 365 * 24 * 3600;
 
+/// Bytes of a token object, as JSON.
+pub const LARGEST_TOKEN_OBJECT: usize = 48 * 1024;
+
 /// The members of a token endpoint's answer, under the names of RFC 6749 §5.1 where it has one for them;
 /// unknown members as they came. Holds an access token, always.
 #[derive(Clone)]

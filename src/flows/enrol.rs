@@ -157,6 +157,7 @@ impl Broker {
         let removed = self.store.delete_device(device, by, now, forget_at).await?;
         self.refresh_access().await?;
         if removed {
+            self.revoke_soon();
             tracing::info!(%device, "device removed");
         }
         Ok(removed)

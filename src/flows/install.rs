@@ -9,7 +9,6 @@ use crate::{
         audit::Origin,
         ids::{PluginId, SlotAddress},
         plugin::{self, Document, EndpointTemplate, FieldError, OauthConfiguration},
-        secret::{ClientSecret, RefreshHandle},
         slot::{SlotCredentials, SlotState},
     },
     store::{NewSlot, PutSlot, Reconfiguration, StoreError, TokensAfterChange},
@@ -85,9 +84,9 @@ impl Broker {
         variables: &BTreeMap<String, String>,
         by: &Origin,
     ) -> Result<PutSlot, InstallError> {
-        self.parse_effective(copy, variables).map_err(InstallError::Invalid)?;
+        let custody = self.parse_effective(copy, variables).map_err(InstallError::Invalid)?.custody;
         let credentials = self.draw_credentials();
-        let new = NewSlot { address, plugin, copy, variables, credentials: &credentials };
+        let new = NewSlot { address, plugin, copy, variables, custody, credentials: &credentials };
         let put = self.store.create_slot(&new, by, self.now()).await?;
         if put == PutSlot::Done {
             self.bus.knock(address);
@@ -114,12 +113,13 @@ impl Broker {
         }
         let tokens = token_fate(state, plugin, &newer, variables, self.settings.egress);
         let credentials = self.draw_credentials();
-        let new = NewSlot { address: &state.address, plugin, copy, variables, credentials: &credentials };
+        let (address, custody) = (&state.address, newer.custody);
+        let new = NewSlot { address, plugin, copy, variables, custody, credentials: &credentials };
         let why = Reconfiguration::Installed(by);
-        let put =
-            self.store.reconfigure_slot(&new, overrides, state.version, tokens, why, self.now()).await?;
+        let put = self.store.reconfigure_slot(&new, overrides, state, tokens, why, self.now()).await?;
         if put == PutSlot::Done {
             self.bus.knock(&state.address);
+            self.revoke_after(tokens);
         }
         Ok(put)
     }
@@ -128,6 +128,9 @@ impl Broker {
     pub async fn remove_slot(&self, address: &SlotAddress, by: &Origin) -> Result<bool, StoreError> {
         let removed = self.store.delete_slot(address, by, self.now()).await?;
         self.bus.knock(address);
+        if removed {
+            self.revoke_soon();
+        }
         Ok(removed)
     }
 
@@ -143,14 +146,7 @@ impl Broker {
     }
 
     pub(super) fn draw_credentials(&self) -> SlotCredentials {
-        let client = RefreshHandle::draw(self.entropy());
-        let client_id: String = client.expose().chars().take(22).collect();
-        let handle = RefreshHandle::draw(self.entropy());
-        SlotCredentials {
-            client_id: format!("cl_{client_id}"),
-            client_secret: ClientSecret::draw(self.entropy()),
-            handle: RefreshHandle::new(format!("clh_{}", handle.expose())),
-        }
+        SlotCredentials::draw(self.entropy())
     }
 }
 
@@ -168,7 +164,11 @@ pub(super) fn token_fate(
             && TokenReach::of(&older.configuration, &state.configuration.variables)
                 == TokenReach::of(newer, newer_variables)
     });
-    if same { TokensAfterChange::Keep } else { TokensAfterChange::Erase }
+    match same {
+        true if state.custody == newer.custody => TokensAfterChange::Keep,
+        true => TokensAfterChange::ChangeHands,
+        false => TokensAfterChange::Erase,
+    }
 }
 
 /// Where a slot's tokens, and the client's secret with them, are ever sent.

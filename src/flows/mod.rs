@@ -11,6 +11,7 @@ mod consent;
 mod doctor;
 mod enrol;
 mod exchange;
+mod import;
 mod install;
 mod login;
 mod openid;
@@ -18,11 +19,14 @@ mod openid_provider;
 mod overrides;
 mod plugins;
 mod reading;
+mod reap;
 mod redirect;
 mod refresh;
 mod refresh_end;
+mod refresh_grant;
 mod refresher;
 mod resealing;
+mod revoke;
 mod rotation;
 mod sign_in;
 mod sign_in_decisions;
@@ -44,13 +48,16 @@ pub use self::{
     connect::{ConnectError, Connection},
     consent::{Consent, ConsentPage, Decided},
     enrol::{AddKeyError, Admission, ENROLMENT_CODE_LIFE, EnrolError},
+    import::ImportError,
     install::{InstallError, Installed},
     login::{Entitlement, LoginError, PasswordChangeError, PasswordError},
     openid::{OpenIdAnswer, OpenIdStart, Returned},
     overrides::OverrideError,
     plugins::{PluginView, PutPluginError},
     reading::{AuditPage, Installation, Listed, Overview, VariableView},
+    reap::{Reap, reap},
     redirect::{CallbackPath, Redirected, Refusal},
+    refresh_grant::RefreshGrantError,
     refresher::keep_tokens_fresh,
     resealing::{KeyStatus, ResealError, Resealed, Resealing, key_status, reseal},
     rotation::{Retire, rotate_signing_key},

@@ -70,6 +70,7 @@ impl Broker {
                 plugin: &state.plugin,
                 copy: &changed.copy,
                 variables: &changed.variables,
+                custody: newer.custody,
                 credentials: &credentials,
             };
             let seal_to = match &changed.seal_to {
@@ -78,10 +79,10 @@ impl Broker {
                 None => SealTo::Nobody,
             };
             let (overrides, why) = (&changed.overrides, Reconfiguration::Overridden(seal_to));
-            let put =
-                self.store.reconfigure_slot(&new, overrides, state.version, fate, why, self.now()).await?;
+            let put = self.store.reconfigure_slot(&new, overrides, &state, fate, why, self.now()).await?;
             if put == PutSlot::Done {
                 self.bus.knock(address);
+                self.revoke_after(fate);
                 return Ok(effective.redacted());
             }
         }

@@ -4,20 +4,21 @@
 
 use std::time::Duration as Period;
 
-use time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use super::Broker;
-use crate::{domain::metric, store::StoreError};
+use super::{
+    Broker,
+    reap::{forget_slowly, horizons},
+};
+use crate::{
+    domain::metric,
+    store::{Horizons, StoreError},
+};
 
 const ACCESS_PERIOD: Period = Period::from_secs(2);
 const FLOW_PERIOD: Period = Period::from_secs(5);
 const MEMORY_PERIOD: Period = Period::from_mins(1);
-/// How long an ended flow can still be asked about.
-const REMEMBER_FLOWS: Duration = Duration::days(1);
-/// How long a network counts as one from which somebody logged in.
-const REMEMBER_NETWORKS: Duration = Duration::days(90);
 
 /// Reads keys and revocations anew until `stop` is cancelled; by itself, so that nothing else delays the end of a
 /// token that lost its trust.
@@ -57,23 +58,23 @@ impl Broker {
     /// One round over flows and what was spent.
     pub async fn sweep_flows(&self) -> Result<(), StoreError> {
         self.resume_exchanges().await?;
+        self.start_revocations().await?;
         let now = self.now();
         let expired = self.store.expire_flows(now).await?;
         if expired > 0 {
             metrics::counter!(metric::FLOWS, "end" => "expired").increment(expired);
         }
-        self.store.forget_flows(now - REMEMBER_FLOWS).await?;
+        self.store.forget_flows(self.horizons().flows).await?;
         self.store.forget_spent(now).await?;
         Ok(())
     }
 
-    /// Forgets codes, counts, keys and entries of the audit record whose time is over.
+    /// Forgets codes, counts, keys, stray tokens and entries of the audit record whose time is over.
     pub async fn forget_what_is_over(&self) -> Result<(), StoreError> {
-        let now = self.now();
-        self.store.forget_enrolment_codes(now).await?;
-        self.store.forget_logins(now - REMEMBER_NETWORKS, now).await?;
-        self.store.forget_signing_keys(now).await?;
-        self.store.forget_sign_ins(now).await?;
-        self.store.forget_audit(now - self.settings.audit_retention).await
+        forget_slowly(&self.store, &self.horizons()).await
+    }
+
+    fn horizons(&self) -> Horizons {
+        horizons(self.settings.audit_retention, self.now())
     }
 }

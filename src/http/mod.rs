@@ -27,6 +27,7 @@ pub mod pages;
 mod plugins;
 mod redirect;
 mod reference;
+mod refresh_grant;
 mod relay;
 mod revoke;
 pub mod server;
@@ -56,6 +57,7 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     terminal::routes(config);
     sign_in::routes(config);
     openid::routes(config);
+    refresh_grant::routes(config);
     audit::routes(config);
     reference::routes(config);
     relay::routes(config);

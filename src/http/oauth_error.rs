@@ -1,7 +1,7 @@
 //! What token endpoints answer when they refuse: RFC 6749 §5.2, with the words of RFC 8628 §3.5.
 //!
-//! The contract allows no Basic challenge outside `/admin`, so `invalid_client` is a 401 with a Bearer
-//! challenge even where the client came with Basic; libraries decide by `error`, not by the challenge.
+//! A Basic challenge makes browsers ask for a password, so `invalid_client` is a 401 with a Bearer challenge, except
+//! where the client itself came with Basic: then RFC 6749 §5.2 demands it.
 
 use std::{borrow::Cow, error::Error, fmt};
 
@@ -109,6 +109,12 @@ impl OauthError {
         Self::new(OauthErrorCode::InvalidClient, "the client id or secret is wrong")
     }
 
+    /// The same, for a client that came with Basic.
+    pub fn invalid_basic_client() -> Self {
+        let challenge = HeaderValue::from_static("Basic realm=\"cloudlink\", charset=\"UTF-8\"");
+        Self { header: Some((header::WWW_AUTHENTICATE, challenge)), ..Self::invalid_client() }
+    }
+
     /// 400 `invalid_grant`.
     pub fn invalid_grant(description: impl Into<Cow<'static, str>>) -> Self {
         Self::new(OauthErrorCode::InvalidGrant, description)
@@ -201,9 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_client_is_a_401_without_a_basic_challenge() {
-        let response = OauthError::invalid_client().error_response();
-        assert_eq!(response.status(), 401);
-        assert_eq!(response.headers().get("www-authenticate").unwrap(), "Bearer");
+    fn a_wrong_client_is_a_401_with_a_basic_challenge_only_where_it_came_with_basic() {
+        for (error, scheme) in
+            [(OauthError::invalid_client(), "Bearer"), (OauthError::invalid_basic_client(), "Basic")]
+        {
+            let response = error.error_response();
+            assert_eq!(response.status(), 401);
+            let challenge = response.headers().get("www-authenticate").unwrap().to_str().unwrap();
+            assert_eq!(challenge.split(' ').next(), Some(scheme));
+        }
     }
 }

@@ -18,7 +18,10 @@ use crate::{
         plugin::FieldError,
         topic::Channel,
     },
-    flows::{Broker, InstallError, Installed, Need, OverrideError, SlotRow, TokenUnavailable, Unlinked},
+    flows::{
+        Broker, ImportError, InstallError, Installed, Need, OverrideError, SlotRow, TokenUnavailable,
+        Unlinked,
+    },
 };
 
 /// The routes.
@@ -38,7 +41,11 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         )
         .service(web::resource("/api/devices/{device}/slots/{slot}/token").route(web::get().to(token)))
         .service(web::resource("/api/devices/{device}/slots/{slot}/refresh").route(web::post().to(refresh)))
-        .service(web::resource("/api/devices/{device}/slots/{slot}/tokens").route(web::delete().to(unlink)));
+        .service(
+            web::resource("/api/devices/{device}/slots/{slot}/tokens")
+                .route(web::put().to(import))
+                .route(web::delete().to(unlink)),
+        );
 }
 
 #[derive(Deserialize)]
@@ -137,6 +144,19 @@ async fn token(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Res
     Ok(HttpResponse::Ok().json(broker.current_token(&address, Need::ForUse).await?))
 }
 
+async fn import(
+    broker: web::Data<Broker>,
+    caller: Caller,
+    path: SlotPath,
+    client: ClientAddress,
+    body: JsonBody,
+) -> Result<HttpResponse, Problem> {
+    let address = path.address();
+    caller.slot(&address, Channel::Settings)?;
+    broker.import_tokens(&address, body.0, &caller.origin(client)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
 async fn refresh(broker: web::Data<Broker>, caller: Caller, path: SlotPath) -> Result<HttpResponse, Problem> {
     let address = path.address();
     caller.slot(&address, Channel::Events)?;
@@ -200,6 +220,25 @@ impl From<OverrideError> for Problem {
             OverrideError::Invalid(errors) => Self::invalid(errors),
             OverrideError::Contended => contended(),
             OverrideError::Store(cause) => cause.into(),
+        }
+    }
+}
+
+impl From<ImportError> for Problem {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::UnknownSlot => Self::not_found(),
+            ImportError::Invalid(errors) => Self::invalid(errors),
+            ImportError::OwnHandle => Self::unprocessable(
+                "own_handle",
+                "This refresh_token is what the broker gave the plugin in place of one: the tokens are here already, \
+                 or were unlinked.",
+            ),
+            ImportError::ProviderAway { retry_after } => {
+                Self::unavailable("provider_unavailable", retry_after.as_secs())
+            }
+            ImportError::Contended => contended(),
+            ImportError::Store(cause) => cause.into(),
         }
     }
 }

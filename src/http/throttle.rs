@@ -33,6 +33,8 @@ pub struct Throttles {
     pub revocations: Throttle,
     /// Examinations of plugins, each of which asks a provider; the owner's, from wherever.
     pub examinations: Throttle,
+    /// Client secrets of slots.
+    pub slot_clients: Throttle,
 }
 
 impl Default for Throttles {
@@ -45,6 +47,7 @@ impl Default for Throttles {
             sign_ins: Throttle::new(30, Duration::from_mins(10)),
             revocations: Throttle::new(60, Duration::from_mins(10)),
             examinations: Throttle::new(10, Duration::from_mins(1)),
+            slot_clients: Throttle::new(20, Duration::from_mins(1)),
         }
     }
 }

@@ -19,11 +19,8 @@ use super::{
 use crate::domain::{
     json::{self, Object},
     plugin::{FieldPath, OauthConfiguration},
-    tokens::TokenSet,
+    tokens::{LARGEST_TOKEN_OBJECT, TokenSet},
 };
-
-/// Bytes of a token object, as JSON.
-const LARGEST_TOKEN_OBJECT: usize = 48 * 1024;
 
 /// Of UTF-8 (RFC 8259 §8.1: not to be sent, and sent).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

@@ -5,7 +5,6 @@
 //! seen there is always an event to acknowledge. Tokens are in it only as the slot's `seal_to` lets them leave
 //! ([`Delivery`](crate::domain::delivery::Delivery)).
 
-use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::{
@@ -17,6 +16,7 @@ use crate::domain::{
     delivery::Undelivered,
     ids::Version,
     json::Object,
+    plugin::Custody,
     public_url::PublicUrl,
     slot::{SlotState, SlotStatus},
     tokens::TokenSet,
@@ -90,11 +90,9 @@ fn link_change(
 }
 
 fn tokens_for_plugin(state: &SlotState, tokens: &TokenSet, now: OffsetDateTime) -> Object {
-    let effective = state.configuration.effective();
-    if effective.members().get("custody").and_then(Value::as_str) == Some("device") {
-        tokens.as_received(now)
-    } else {
-        tokens.for_plugin(&state.credentials.handle, now)
+    match state.custody {
+        Custody::Broker => tokens.for_plugin(&state.credentials.handle, now),
+        Custody::Device => tokens.as_received(now),
     }
 }
 
@@ -184,16 +182,16 @@ mod tests {
 
     #[test]
     fn under_broker_custody_the_refresh_token_is_a_handle_and_under_device_custody_the_real_one() {
-        let sent = |configuration| {
-            let slot = Slot { configuration, ..Slot::linked() };
+        let sent = |custody| {
+            let slot = Slot { custody, ..Slot::linked() };
             json!(events(&slot.state(), Since::NewConnection, NOW, &public_url(), &StandingStill)).to_string()
         };
-        let broker = sent("{}");
+        let broker = sent(Custody::Broker);
         assert!(
             broker.contains(r#""refresh_token":"slot-handle""#) && !broker.contains("real-refresh"),
             "{broker}"
         );
-        let device = sent(r#"{"custody":"device"}"#);
+        let device = sent(Custody::Device);
         assert!(
             device.contains(r#""refresh_token":"real-refresh""#) && !device.contains("slot-handle"),
             "{device}"

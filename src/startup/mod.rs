@@ -8,6 +8,7 @@ mod handlers;
 mod maintenance;
 mod memory;
 mod parts;
+mod reaping;
 mod signing_key;
 
 use anyhow::Result;
@@ -19,6 +20,7 @@ pub use self::{
     database::cluster_folder,
     maintenance::maintain,
     memory::keep_memory_private,
+    reaping::reap,
     signing_key::rotate_signing_key,
 };
 use crate::{

@@ -183,7 +183,8 @@ impl Store {
         Ok(if done.rows_affected() == 1 { ChangePassword::Changed } else { ChangePassword::Superseded })
     }
 
-    /// Removes a device with its keys, slots, grants and flows, and voids its tokens. Whether there was one.
+    /// Removes a device with its keys, slots, grants and flows, and voids its tokens; what is to be revoked at
+    /// providers stays. Whether there was one.
     pub async fn delete_device(
         &self,
         id: DeviceId,
@@ -191,6 +192,18 @@ impl Store {
         now: OffsetDateTime,
         forget_at: OffsetDateTime,
     ) -> Result<bool, StoreError> {
+        let mut transaction = self.pool.begin().await?;
+        // No slot is added while the device is held, no token while its slots are.
+        sqlx::query_scalar!("-- hold_device\nselect id from devices where id = $1 for update", id.0)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        sqlx::query_scalar!(
+            "-- hold_slots\nselect name from slots where device = $1 order by name for update",
+            id.0
+        )
+        .fetch_all(&mut *transaction)
+        .await?;
+        self.revoke_grants_of(&mut transaction, id, None, now).await?;
         let done = sqlx::query!(
             "-- delete_device
             with gone as (delete from devices where id = $1 returning id),
@@ -205,8 +218,9 @@ impl Store {
             by.address(),
             Action::DeviceRemoved.as_str()
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(done.rows_affected() == 1)
     }
 }

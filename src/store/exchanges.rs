@@ -67,8 +67,8 @@ pub enum Stored {
 
 impl Store {
     /// Stores the tokens, raises the slot's version and ends the flow: one statement, all or nothing. `next`
-    /// is when their refresh is due; where the slot was configured since the flow began, somebody looks at once. A
-    /// refresh of the tokens before can't end any more.
+    /// is when their refresh is due, unless the plugin keeps them; where the slot was configured since the flow began,
+    /// somebody looks at once. A refresh of the tokens before can't end any more.
     pub async fn store_consent(
         &self,
         lease: ExchangeLease,
@@ -89,12 +89,13 @@ impl Store {
                 update slots set status = 'linked', reason = null, version = version + 1,
                     tokens_version = version + 1, link_version = version + 1
                 from flow where slots.device = flow.device and slots.name = flow.slot
-                returning slots.device, slots.name, slots.version,
+                returning slots.device, slots.name, slots.version, slots.custody,
                     slots.configured_at <= flow.created_at as as_begun),
             kept as (
                 insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at,
                     refresh_host)
-                select device, name, $5, $6, $7, $8, case when as_begun then $11::timestamptz else $8 end, $8, $12
+                select device, name, $5, $6, $7, $8,
+                    case when custody <> 'broker' then null when as_begun then $11::timestamptz else $8 end, $8, $12
                 from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
                     expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
@@ -187,10 +188,11 @@ impl Store {
                 update slots set status = 'linked', reason = null, version = version + 1,
                     tokens_version = version + 1, link_version = version + 1
                 from flow where slots.device = flow.device and slots.name = flow.slot
-                returning slots.device, slots.name, slots.version),
+                returning slots.device, slots.name, slots.version, slots.custody),
             kept as (
                 insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at)
-                select device, name, $4, $5, $6, $7, $7, $7 from linked
+                select device, name, $4, $5, $6, $7, case custody when 'broker' then $7::timestamptz end, $7
+                from linked
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
                     expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
                     refresh_at = excluded.refresh_at, refresh_set_at = excluded.refresh_set_at,

@@ -7,20 +7,25 @@
 mod assertions;
 mod audit;
 mod claims;
+mod custody;
 mod devices;
 mod enrolment;
 mod exchanges;
 mod flow_start;
 mod flows;
 mod grants;
+mod imports;
 mod logins;
 mod outcome;
 mod overview;
 mod plugins;
+mod reaping;
+mod reconfiguration;
 mod refresh_ends;
 mod refresh_leases;
 mod refresh_watch;
 mod resealing;
+mod revocation_jobs;
 mod revocations;
 mod schema;
 mod sealed;
@@ -47,13 +52,17 @@ pub use self::{
     exchanges::{Exchange, ExchangeLease, Stored},
     flow_start::{Limits, NewFlow, Started},
     flows::{FlowConfiguration, FlowRow},
+    imports::PutTokens,
     logins::{Door, LoggedIn, LoginTry},
     outcome::{Burn, Confirmation, Continued, Decision, Redeemed},
     overview::{Counts, NamedSlot, WaitingFlow},
     plugins::{PluginRow, PutPlugin},
+    reaping::{Horizons, Reapable},
+    reconfiguration::{Reconfiguration, SealTo, TokensAfterChange},
     refresh_ends::{NextLook, Refreshed},
     refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease, SlotGrant},
     resealing::ResealedBatch,
+    revocation_jobs::{LeasedRevocation, RevocationEnd, RevocationJob, RevocationLease},
     revocations::{Revocation, Revoked},
     schema::{SchemaError, check_current, migrate},
     sealed::{SealedColumn, SealedCount},
@@ -62,7 +71,7 @@ pub use self::{
     sign_in_providers::{BackFromProvider, SentToProvider},
     sign_ins::{NewKind, NewSignIn, SignInKind, SignInRow, SignInStarted},
     signing_keys::{Retirement, SigningKeyDates, SigningKeyRow},
-    slots::{NewSlot, PutSlot, Reconfiguration, SealTo, SlotRow, TokensAfterChange},
+    slots::{NewSlot, PutSlot, SlotRow},
     trusted_keys::{AddKey, RemoveKey, TrustedKeyRow},
     unlink::Unlinked,
 };

@@ -156,6 +156,10 @@ sealed_columns! {
         FlowConfirmCode = "confirm_code",
         FlowStaged = "staged",
     }
+    "revocation_jobs": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
+        RevocationConfiguration = "configuration",
+        RevocationTokens = "tokens",
+    }
     "sign_ins": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
         SignInUserCode = "user_code",
         SignInClientState = "client_state",

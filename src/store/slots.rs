@@ -9,13 +9,14 @@ use super::{
     Column, Store, StoreError,
     audit::{NewAudit, put_audit},
     column, parse_column,
-    unlink::end_flows_of_slot,
+    unlink::hold_slot,
 };
 use crate::{
     domain::{
         audit::{Action, Origin},
-        ids::{DeviceId, KeyHash, PluginId, SlotAddress, SlotName, Version},
-        plugin::Document,
+        ids::{DeviceId, PluginId, SlotAddress, SlotName, Version},
+        plugin::{Custody, Document},
+        secret::RefreshHandle,
         slot::{SlotCredentials, SlotStatus},
     },
     vault::lookup_hash,
@@ -58,37 +59,10 @@ pub struct NewSlot<'a> {
     pub copy: &'a Document,
     /// The values of its variables.
     pub variables: &'a BTreeMap<String, String>,
+    /// Who keeps its tokens, by the effective configuration.
+    pub custody: Custody,
     /// Fresh credentials; a slot that exists keeps its own.
     pub credentials: &'a SlotCredentials,
-}
-
-/// What becomes of a slot's tokens when its configuration changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokensAfterChange {
-    /// They are still for the same client at the same hosts.
-    Keep,
-    /// They must not go to the new client or hosts: erased, and flows under way ended.
-    Erase,
-}
-
-/// Why a slot's configuration changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconfiguration<'a> {
-    /// The plugin was installed again, by somebody.
-    Installed(&'a Origin),
-    /// Its overrides changed.
-    Overridden(SealTo<'a>),
-}
-
-/// What becomes of a slot's `seal_to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SealTo<'a> {
-    /// It stays, be the key trusted or not.
-    AsBefore,
-    /// This trusted key.
-    Key(&'a KeyHash),
-    /// None any more.
-    Nobody,
 }
 
 /// What became of an installation.
@@ -116,8 +90,8 @@ impl Store {
             with created as (
                 insert into slots (device, name, plugin, configuration, overrides, variables, client_id,
                     client_secret, handle, handle_hash, status, version, acked_version, configuration_version,
-                    tokens_version, link_version, configured_at, installed_at)
-                select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11
+                    tokens_version, link_version, configured_at, installed_at, custody)
+                select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11, $17
                 from devices where id = $1 and (select count(*) from slots where device = $1) < $12
                 on conflict (device, name) do nothing
                 returning name)
@@ -131,13 +105,14 @@ impl Store {
             new.credentials.client_id,
             self.seal(CLIENT_SECRET, &place, new.credentials.client_secret.expose().as_bytes()),
             self.seal(HANDLE, &place, new.credentials.handle.expose().as_bytes()),
-            lookup_hash("refresh handle", new.credentials.handle.expose()).to_vec(),
+            handle_hash(&new.credentials.handle).to_vec(),
             now,
             MOST_SLOTS,
             by.actor.to_string(),
             by.address(),
             Action::SlotInstalled.as_str(),
-            subject(new.address)
+            subject(new.address),
+            new.custody.as_str()
         )
         .execute(&self.pool)
         .await?;
@@ -152,91 +127,6 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok(if existing { PutSlot::Conflict } else { PutSlot::NoRoom })
-    }
-
-    /// Gives a slot another configuration, guarded by the version that the caller looked at. Where tokens must not
-    /// outlive the change they go in the same transaction, and so do the flows that would bring new ones. Another
-    /// `seal_to` makes the tokens news, in their new form; the lock keeps its key trusted until this is committed.
-    pub async fn reconfigure_slot(
-        &self,
-        new: &NewSlot<'_>,
-        overrides: &Document,
-        seen: Version,
-        tokens: TokensAfterChange,
-        why: Reconfiguration<'_>,
-        now: OffsetDateTime,
-    ) -> Result<PutSlot, StoreError> {
-        let place = new.address.to_string();
-        let (device, slot) = (new.address.device.0, new.address.slot.as_str());
-        let (resealed, seal_to) = match why {
-            Reconfiguration::Installed(_) | Reconfiguration::Overridden(SealTo::AsBefore) => (false, None),
-            Reconfiguration::Overridden(SealTo::Nobody) => (true, None),
-            Reconfiguration::Overridden(SealTo::Key(key)) => (true, Some(key.0.as_str())),
-        };
-        let mut transaction = self.pool.begin().await?;
-        let done = sqlx::query!(
-            "-- reconfigure_slot
-            with recipient as (
-                select key_hash from trusted_keys where device = $1 and key_hash = $10 for key share)
-            update slots set plugin = $3, configuration = $4, overrides = $5, variables = $6, configured_at = $7,
-                version = version + 1, configuration_version = version + 1,
-                seal_to = case when $9::boolean then $10 else seal_to end,
-                tokens_version = case when $9 then version + 1 else tokens_version end
-            where device = $1 and name = $2 and version = $8
-                and ($10::text is null or exists (select from recipient))",
-            device,
-            slot,
-            new.plugin.as_str(),
-            self.seal(CONFIGURATION, &place, &new.copy.to_plaintext()),
-            self.seal(OVERRIDES, &place, &overrides.to_plaintext()),
-            Json(new.variables) as _,
-            now,
-            seen.0,
-            resealed,
-            seal_to
-        )
-        .execute(&mut *transaction)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Ok(PutSlot::Conflict);
-        }
-        if tokens == TokensAfterChange::Erase {
-            sqlx::query!(
-                "-- erase_tokens
-                with gone as (delete from grants where device = $1 and slot = $2)
-                update slots set status = 'unlinked', reason = null, link_version = version, tokens_version = version,
-                    handle = $3, handle_hash = $4
-                where device = $1 and name = $2 and status <> 'unlinked'",
-                device,
-                slot,
-                self.seal(HANDLE, &place, new.credentials.handle.expose().as_bytes()),
-                lookup_hash("refresh handle", new.credentials.handle.expose()).to_vec()
-            )
-            .execute(&mut *transaction)
-            .await?;
-            end_flows_of_slot(&mut transaction, new.address, now).await?;
-        }
-        if tokens == TokensAfterChange::Keep {
-            // Another margin, custody or secret: look again. Not while the provider asks for a rest; and who is
-            // asking it now sees by the configuration's version that somebody must look again.
-            sqlx::query!(
-                "-- look_again_at_grant
-                update grants set refresh_at = $3, refresh_set_at = $3, refresh_hold_until = null
-                where device = $1 and slot = $2 and refresh_lease_until is null
-                  and refresh_trouble is distinct from 'provider'",
-                device,
-                slot,
-                now
-            )
-            .execute(&mut *transaction)
-            .await?;
-        }
-        if let Reconfiguration::Installed(by) = why {
-            let done = NewAudit { by, action: Action::SlotInstalled, subject: Some(&subject(new.address)) };
-            put_audit(&mut *transaction, &done, now).await?;
-        }
-        transaction.commit().await?;
-        Ok(PutSlot::Done)
     }
 
     /// The slots of a device, by name.
@@ -272,28 +162,29 @@ impl Store {
         row.map(SlotRow::try_from).transpose()
     }
 
-    /// Removes a slot with its tokens and flows. Whether there was one.
+    /// Removes a slot with its tokens and flows; what is to be revoked at its provider stays. Whether there was one.
     pub async fn delete_slot(
         &self,
         address: &SlotAddress,
         by: &Origin,
         now: OffsetDateTime,
     ) -> Result<bool, StoreError> {
-        let done = sqlx::query!(
-            "-- delete_slot
-            with gone as (delete from slots where device = $1 and name = $2 returning name)
-            insert into audit (at, actor, address, action, subject) select $3, $4, $5, $6, $7 from gone",
+        let mut transaction = self.pool.begin().await?;
+        if hold_slot(&mut transaction, address).await?.is_none() {
+            return Ok(false);
+        }
+        self.revoke_grants_of(&mut transaction, address.device, Some(&address.slot), now).await?;
+        sqlx::query!(
+            "-- delete_slot\ndelete from slots where device = $1 and name = $2",
             address.device.0,
-            address.slot.as_str(),
-            now,
-            by.actor.to_string(),
-            by.address(),
-            Action::SlotRemoved.as_str(),
-            subject(address)
+            address.slot.as_str()
         )
-        .execute(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(done.rows_affected() == 1)
+        let done = NewAudit { by, action: Action::SlotRemoved, subject: Some(&subject(address)) };
+        put_audit(&mut *transaction, &done, now).await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// When the copy or the overrides of a slot last changed: an approval given later covers them.
@@ -310,6 +201,10 @@ impl Store {
         .await?;
         Ok(at)
     }
+}
+
+pub(super) fn handle_hash(handle: &RefreshHandle) -> [u8; 32] {
+    lookup_hash("refresh handle", handle.expose())
 }
 
 /// How the audit record names a slot.

@@ -8,7 +8,7 @@ use super::{
     Column, Store, StoreError,
     grants::TOKENS,
     parse_column,
-    slots::{CLIENT_SECRET, CONFIGURATION, HANDLE, OVERRIDES},
+    slots::{CLIENT_SECRET, CONFIGURATION, HANDLE, OVERRIDES, handle_hash},
 };
 use crate::{
     domain::{
@@ -29,7 +29,7 @@ macro_rules! select_states {
             "-- " + $name + "
             select s.device, s.name, s.plugin, s.configuration, s.overrides,
                 s.variables as \"variables: Json<BTreeMap<String, String>>\", s.client_id, s.client_secret, s.handle,
-                s.status, s.reason, s.version, s.acked_version, s.configuration_version, s.tokens_version,
+                s.custody, s.status, s.reason, s.version, s.acked_version, s.configuration_version, s.tokens_version,
                 s.link_version, g.tokens as \"tokens?\", s.seal_to, k.spki as \"recipient?\"
             from slots s left join grants g on g.device = s.device and g.slot = s.name
                 left join trusted_keys k on k.device = s.device and k.key_hash = s.seal_to
@@ -61,6 +61,26 @@ impl Store {
         row.map(|row| self.open_state(row)).transpose()
     }
 
+    /// The state of the slot whose plugin holds this in place of a refresh token.
+    pub async fn find_state_by_handle(
+        &self,
+        handle: &RefreshHandle,
+    ) -> Result<Option<SlotState>, StoreError> {
+        let hash = handle_hash(handle).to_vec();
+        let row = select_states!("find_state_by_handle", "s.handle_hash = $1", hash)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| self.open_state(row)).transpose()
+    }
+
+    /// The state of the slot that has this client id of its own.
+    pub async fn find_state_by_client(&self, client_id: &str) -> Result<Option<SlotState>, StoreError> {
+        let row = select_states!("find_state_by_client", "s.client_id = $1", client_id)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.map(|row| self.open_state(row)).transpose()
+    }
+
     /// The newest version of every slot of these devices.
     pub async fn list_versions(
         &self,
@@ -80,20 +100,32 @@ impl Store {
             .collect()
     }
 
-    /// Acknowledges all versions of a slot up to `version`. One guarded update: what is repeated or lies in the
-    /// future changes nothing.
+    /// Acknowledges all versions of a slot up to `version`, and under device custody erases the tokens that this
+    /// covers: they are the plugin's now. One guarded statement: what is repeated or lies in the future changes
+    /// nothing, and tokens that came meanwhile stay, since the slot is read anew once it is held. So do tokens that are being
+    /// refreshed, from before the custody changed: what the refresh brings is told, and handed over, in its turn.
     pub async fn ack(&self, address: &SlotAddress, version: Version) -> Result<Ack, StoreError> {
-        let done = sqlx::query!(
+        let acked = sqlx::query_scalar!(
             "-- ack
-            update slots set acked_version = $3
-            where device = $1 and name = $2 and acked_version < $3 and $3 <= version",
+            with acked as (
+                update slots set acked_version = $3
+                where device = $1 and name = $2 and acked_version < $3 and $3 <= version
+                returning device, name, custody, tokens_version, seal_to),
+            handed_over as (
+                delete from grants g using acked a
+                where g.device = a.device and g.slot = a.name and a.custody = 'device' and a.tokens_version <= $3
+                  and g.refresh_lease_until is null
+                  -- Not what was withheld: the plugin has never seen it.
+                  and (a.seal_to is null or exists (
+                      select 1 from trusted_keys k where k.device = a.device and k.key_hash = a.seal_to)))
+            select device from acked",
             address.device.0,
             address.slot.as_str(),
             version.0
         )
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        if done.rows_affected() == 1 {
+        if acked.is_some() {
             return Ok(Ack::Advanced);
         }
         let known = sqlx::query_scalar!(
@@ -139,6 +171,7 @@ impl Store {
                 ),
                 handle: RefreshHandle::new(self.open_text(HANDLE, &place, &row.handle)?.as_str()),
             },
+            custody: parse_column("slots.custody", &row.custody)?,
             status: parse_column::<SlotStatus>("slots.status", &row.status)?,
             version: Version(row.version),
             acked_version: Version(row.acked_version),
@@ -177,6 +210,7 @@ struct SealedState {
     client_id: String,
     client_secret: Vec<u8>,
     handle: Vec<u8>,
+    custody: String,
     status: String,
     reason: Option<String>,
     version: i64,

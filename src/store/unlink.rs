@@ -6,17 +6,14 @@ use time::OffsetDateTime;
 use super::{
     Store, StoreError,
     audit::{NewAudit, put_audit},
-    slots::{HANDLE, subject},
+    slots::{HANDLE, handle_hash, subject},
 };
-use crate::{
-    domain::{
-        audit::{Action, Actor, Origin},
-        flow::FlowError,
-        ids::{SlotAddress, Version},
-        secret::RefreshHandle,
-        slot::SlotStatus,
-    },
-    vault::lookup_hash,
+use crate::domain::{
+    audit::{Action, Actor, Origin},
+    flow::FlowError,
+    ids::{SlotAddress, Version},
+    secret::RefreshHandle,
+    slot::SlotStatus,
 };
 
 /// What became of unlinking a slot.
@@ -42,17 +39,13 @@ impl Store {
         now: OffsetDateTime,
     ) -> Result<Unlinked, StoreError> {
         let mut transaction = self.pool.begin().await?;
-        let status = sqlx::query_scalar!(
-            "-- hold_slot\nselect status from slots where device = $1 and name = $2 for update",
-            address.device.0,
-            address.slot.as_str()
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some(status) = status else { return Ok(Unlinked::UnknownSlot) };
+        let Some(status) = hold_slot(&mut transaction, address).await? else {
+            return Ok(Unlinked::UnknownSlot);
+        };
         if status == SlotStatus::Unlinked.as_str() {
             return Ok(Unlinked::Already);
         }
+        self.revoke_grants_of(&mut transaction, address.device, Some(&address.slot), now).await?;
         let version = sqlx::query_scalar!(
             "-- unlink_slot
             with gone as (delete from grants where device = $1 and slot = $2)
@@ -63,7 +56,7 @@ impl Store {
             address.device.0,
             address.slot.as_str(),
             self.seal(HANDLE, &address.to_string(), fresh.expose().as_bytes()),
-            lookup_hash("refresh handle", fresh.expose()).to_vec()
+            handle_hash(fresh).to_vec()
         )
         .fetch_one(&mut *transaction)
         .await?;
@@ -73,6 +66,21 @@ impl Store {
         transaction.commit().await?;
         Ok(Unlinked::Erased(Version(version)))
     }
+}
+
+/// Holds a slot until the end of the transaction: nobody adds tokens meanwhile. Its status, where there is one.
+pub(super) async fn hold_slot(
+    transaction: &mut Transaction<'_, Postgres>,
+    address: &SlotAddress,
+) -> Result<Option<String>, StoreError> {
+    let status = sqlx::query_scalar!(
+        "-- hold_slot\nselect status from slots where device = $1 and name = $2 for update",
+        address.device.0,
+        address.slot.as_str()
+    )
+    .fetch_optional(&mut **transaction)
+    .await?;
+    Ok(status)
 }
 
 /// Ends the flows of a slot that is held, as a part of a transaction: none may bring tokens any more.

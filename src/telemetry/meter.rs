@@ -66,6 +66,7 @@ fn describe() {
     describe_histogram!(metric::REFRESH_SECONDS, Unit::Seconds, "Refresh requests, by host and outcome");
     describe_gauge!(metric::REFRESHES_DUE, "Grants that are due and that nobody is refreshing");
     describe_gauge!(metric::PROVIDER_LEFT_ALONE, "1 while a provider is left alone, by host");
+    describe_counter!(metric::REVOCATIONS, "Revocations at providers, by outcome");
     describe_counter!(metric::EVENTS_SENT, "Events sent to plugins, repetitions included");
     describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");

@@ -158,7 +158,7 @@ async fn a_deletion_and_a_commit_at_once_do_not_wait_for_each_other_in_a_ring() 
     let path = scene.home.at("");
     let deleting = scene.other.owner(Method::DELETE, &path, None);
     let release = async {
-        hold.blocked("delete_slot").await;
+        hold.blocked("hold_slot").await;
         hold.release().await;
     };
     let (deleted, ()) = tokio::join!(deleting, release);

@@ -8,9 +8,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
-use crate::harness::{
-    Answer, Browser, Home, Process, Provider, Reply, Service, call_with,
-    dump::{disguises, rows},
+use crate::{
+    harness::{
+        Answer, Browser, Home, Process, Provider, Reply, Service, call_with,
+        dump::{disguises, rows},
+        until,
+    },
+    token_endpoint::Library,
 };
 
 fn text(value: &Value) -> String {
@@ -240,4 +244,92 @@ fn swap_back() -> &'static str {
     "with two as (select device, tokens from grants order by obtained_at limit 2)
      update grants g set tokens = other.tokens from two, two other
      where two.device = g.device and other.device <> g.device"
+}
+
+/// What a home, its browser and the owner hear while a plugin lives under broker custody.
+struct Ear(String);
+
+impl Ear {
+    fn hear(&mut self, reply: &Reply) {
+        let headers = format!("{:?}", reply.headers);
+        for text in [&headers, &reply.text] {
+            self.0.push_str(text);
+            self.0.push('\n');
+        }
+    }
+}
+
+/// A plugin's life: linked, refreshed by its library and by the broker, taken over, unlinked, failing in between.
+async fn life(service: &Service, provider: &Provider, secrets: [&str; 4]) -> String {
+    let [client_secret, first, second, third] = secrets;
+    let mut ear = Ear(String::new());
+    let mut configuration = provider.configuration();
+    configuration["client_secret"] = client_secret.into();
+    configuration["revocation_endpoint"] = format!("{}/revoke", provider.url).into();
+    ear.hear(&service.owner(Method::PUT, "/api/plugins/acme", Some(configuration)).await);
+    let home = Home::bare(service).await;
+    ear.hear(&home.install(service, "acme", json!({})).await);
+    let mut relay = home.relay(service).await;
+    let tokens = |number: u8, refresh: &str| json!({"access_token": format!("at-{number}"), "refresh_token": refresh, "expires_in": 3600, "echo": refresh});
+    provider.next(Answer::Json(200, tokens(1, first)));
+    let mut browser = home.link(service).await;
+    let consent = relay.event("oauth", None).await;
+    ear.0.push_str(&consent.to_string());
+    relay.ack(&consent).await;
+    let library = Library::of(service, &home).await;
+    ear.hear(&library.refresh(service).await);
+
+    let wrong = Library { secret: client_secret.to_owned(), ..library.clone() };
+    ear.hear(&wrong.refresh(service).await);
+    let taken = json!({"access_token": "at-2", "refresh_token": second, "expiry": "2031-01-02T03:04:05"});
+    provider.next(Answer::Json(200, tokens(3, third)));
+    ear.hear(&home.call(service, Method::PUT, &home.at("/tokens"), Some(taken)).await);
+    ear.hear(&home.call(service, Method::PUT, &home.at("/tokens"), Some(json!({"refresh_token": 7}))).await);
+    for path in
+        [home.at("/token"), home.at(""), home.at("/oauth"), "/api/cloudlink/events?state=all".to_owned()]
+    {
+        ear.hear(&home.call(service, Method::GET, &path, None).await);
+    }
+    ear.hear(&library.refresh(service).await);
+    ear.hear(&home.call(service, Method::DELETE, &home.at("/tokens"), None).await);
+    ear.hear(&library.refresh(service).await);
+    for path in ["/api/audit?limit=200", "/api/plugins/acme", "/api/devices"] {
+        ear.hear(&service.owner(Method::GET, path, None).await);
+    }
+    let connection = home.connect(service).await;
+    let page = browser.open(service, connection["connect_url"].as_str().unwrap()).await;
+    ear.0.push_str(&page.html);
+    for frame in relay.told_so_far().await {
+        ear.0.push_str(&frame);
+    }
+    until("the revocation", async || {
+        provider.requests().iter().any(|asked| asked.target == "/revoke").then_some(())
+    })
+    .await;
+    ear.hear(&Reply::of(reqwest_get(service, "/metrics")).await);
+    ear.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i09_j01_the_providers_secret_and_refresh_tokens_leave_the_broker_in_no_form() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let process = Process::start(&service, &[("LOG__FILTER", "trace"), ("LOG__FORMAT", "json")]).await;
+    let secrets = ["canary+the secret/of&it", "canary/refresh+1=", "canary/refresh+2=", "canary/refresh+3="];
+    let heard = life(&process.service, &provider, secrets).await;
+    assert!(heard.contains("at-1") && heard.contains("clh_"), "it hears");
+    let sent = provider.requests();
+    assert!(sent.iter().all(|asked| asked.form["client_secret"] == secrets[0]));
+    let held = rows(&service.database.pool).await.join("\n");
+    process.terminate();
+    let (_, log) = process.ended().await;
+    assert!(log.contains("tokens taken over") && log.contains("revoked at the provider"), "{log}");
+    for secret in secrets {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let forms = disguises(secret).into_iter().chain([encoded.clone(), encoded.replace('+', "%20")]);
+        for form in forms {
+            for (place, text) in [("an answer", &heard), ("the database", &held), ("the log", &log)] {
+                assert!(!text.contains(&form), "{secret} as {form} in {place}: {text}");
+            }
+        }
+    }
 }

@@ -120,6 +120,39 @@ async fn a_patch_merges_nested_members_and_null_brings_the_stores_value_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_relays_settings_merge_nested_members_as_a_patch_does() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let changes =
+        json!({"parameters": {"audience": "api"}, "token_parameters": {"region": "eu", "mode": "live"}});
+    let home = Home::enrol_with(&service, &provider, changes).await;
+    let mut relay = home.relay(&service).await;
+    relay.told(1).await;
+    // In the order in which a plugin's class sends them: the client first, then the rest.
+    let mut id = 0;
+    let mut set = async |relay: &mut Relay, patch: Value| {
+        id += 1;
+        relay.send(&json!({"type": "settings", "slot": "heating", "id": id, "patch": patch})).await;
+        loop {
+            let frame = relay.next().await;
+            if frame["type"] == "reply" {
+                assert_eq!((&frame["id"], &frame["ok"]), (&json!(id), &json!(true)), "{frame}");
+                return frame["data"].clone();
+            }
+        }
+    };
+    let own = set(&mut relay, json!({"client_id": "mine", "client_secret": "my-own"})).await;
+    assert_eq!((&own["client_id"], &own["client_secret"]), (&json!("mine"), &json!("********")));
+    set(&mut relay, json!({"parameters": {"prompt": "login"}})).await;
+    let merged = set(&mut relay, json!({"token_parameters": {"mode": "test"}})).await;
+    assert_eq!(merged["parameters"], json!({"audience": "api", "prompt": "login"}));
+    assert_eq!(merged["token_parameters"], json!({"region": "eu", "mode": "test"}));
+    let back = set(&mut relay, json!({"token_parameters": {"mode": null}, "client_id": null})).await;
+    assert_eq!(back["token_parameters"], json!({"region": "eu", "mode": "live"}));
+    assert_eq!(back["client_id"], "the-client");
+    assert_eq!(settings(&home, &service).await, back);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn b08_the_stores_secret_never_goes_where_a_slot_says() {
     let (service, provider, evil) =
         (Service::start().await, Provider::start().await, Provider::start().await);

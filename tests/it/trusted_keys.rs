@@ -101,8 +101,8 @@ async fn two_devices_may_trust_one_key_and_it_speaks_for_each_apart() {
     assert_eq!(call_with(&service, token, Method::GET, &slots(&other.device), None).await.status, 200);
     assert_eq!(call_with(&service, token, Method::GET, &slots(&home.device), None).await.status, 404);
 
-    let at_other = format!("/api/devices/{}/keys/{}", other.device, home.key_hash.replace('/', "%2F"));
-    assert_eq!(service.owner(Method::DELETE, &at_other, None).await.status, 204);
+    let foreign_path = format!("/api/devices/{}/keys/{}", other.device, home.key_hash.replace('/', "%2F"));
+    assert_eq!(service.owner(Method::DELETE, &foreign_path, None).await.status, 204);
     assert_eq!(home.grant(&service, &home.assertion(&service, &asserted), None).await.status, 400);
     assert_eq!(call_with(&service, token, Method::GET, &slots(&other.device), None).await.status, 401);
     assert_eq!(

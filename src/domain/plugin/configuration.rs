@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{endpoint::EndpointTemplate, pattern::Pattern};
-use crate::domain::secret::{ClientSecret, PrivateKeyPem, SecretValue};
+use crate::domain::{
+    flow::UnknownWord,
+    secret::{ClientSecret, PrivateKeyPem, SecretValue},
+};
 
 /// Extra members of a request, in the order of their names.
 pub type Parameters = BTreeMap<String, SecretValue>;
@@ -113,6 +116,27 @@ pub enum Custody {
     Broker,
     /// The plugin does; the broker erases them once acknowledged.
     Device,
+}
+
+impl Custody {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Device => "device",
+        }
+    }
+}
+
+impl std::str::FromStr for Custody {
+    type Err = UnknownWord;
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        match word {
+            "broker" => Ok(Self::Broker),
+            "device" => Ok(Self::Device),
+            _ => Err(UnknownWord),
+        }
+    }
 }
 
 /// A value asked per slot.

@@ -76,7 +76,7 @@ impl Process {
     }
 }
 
-/// Runs a command of the binary to its end, with these variables.
+/// Runs a command of the binary, its arguments behind it, to its end, with these variables.
 pub(crate) async fn run_to_end(command_name: &str, environment: &[(String, String)]) -> Output {
     within("the end of the binary", command(command_name, environment).output()).await.unwrap()
 }

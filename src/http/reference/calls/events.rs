@@ -1,9 +1,10 @@
 //! How a plugin hears and answers.
 
 use crate::http::reference::call::{
-    Body::Json,
-    By::Key,
+    Body::{Form, Json},
+    By::{Anyone, Key},
     Call, PLAIN, Parameter,
+    Refusal::Oauth,
     Shape::{Empty, One},
 };
 
@@ -41,6 +42,16 @@ pub(super) const CALLS: &[Call] = &[
         by: Key,
         body: Some(Json("Acknowledgement")),
         answers: &[(204, "Acknowledged, or it already was", Empty)],
+        ..PLAIN
+    },
+    Call {
+        method: "POST",
+        path: "/api/cloudlink/token",
+        about: "Refresh, for a plugin's stock OAuth library, with the slot's own credentials (RFC 6749 §6)",
+        by: Anyone,
+        body: Some(Form("RefreshRequest")),
+        answers: &[(200, "Tokens", One("TokenAnswer"))],
+        refusal: Oauth,
         ..PLAIN
     },
 ];

@@ -101,6 +101,15 @@ pub(super) const CALLS: &[Call] = &[
         ..PLAIN
     },
     Call {
+        method: "PUT",
+        path: "/api/devices/{device}/slots/{slot}/tokens",
+        about: "Take over tokens that a plugin already had",
+        by: Key,
+        body: Some(Json("TokenObject")),
+        answers: &[(204, "Taken over", Empty)],
+        ..PLAIN
+    },
+    Call {
         method: "DELETE",
         path: "/api/devices/{device}/slots/{slot}/tokens",
         about: "Unlink a slot: its tokens are erased and its plugin is told",
