@@ -205,6 +205,31 @@ async fn after_the_keys_were_reset_sealed_tokens_stay_until_a_trusted_key_is_nam
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn under_device_custody_withheld_tokens_are_not_taken_for_handed_over() {
+    let (service, home, _provider) = stage().await;
+    let key = Recipient::p256(&service, &home).await;
+    home.patch(&service, seal_to(&key)).await.expect(200);
+    home.patch(&service, json!({"custody": "device"})).await.expect(200);
+    reset_acl(&service, &home).await;
+    home.link(&service).await;
+    let version = home.show(&service).await["version"].as_i64().unwrap();
+    assert_eq!(
+        home.ack(&service, "heating", version).await,
+        204,
+        "the configuration, which is all it was told"
+    );
+    service.broker().forget_what_is_over().await.unwrap();
+
+    assert_eq!(key.is_trusted(&service, &home).await, key.key_hash);
+    let polled = home.poll(&service, "").await.expect(200);
+    let last = polled["events"].as_array().unwrap().last().unwrap();
+    assert_eq!(key.open(&last["data"])["access_token"], CANARY);
+    assert_eq!(home.ack(&service, "heating", last["version"].as_i64().unwrap()).await, 204);
+    let token = home.call(&service, Method::GET, &home.at("/token"), None).await.expect(409);
+    assert_eq!(token["code"], "tokens_with_device", "now they are the plugin's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn withheld_tokens_come_when_their_key_is_trusted_again_or_sealing_is_given_up() {
     let (service, home, _provider) = stage().await;
     let key = Recipient::p256(&service, &home).await;
