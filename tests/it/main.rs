@@ -52,6 +52,7 @@ mod redirect_back;
 mod reference;
 mod refresh_crashes;
 mod refresh_faults;
+mod refresh_outage;
 mod refresh_races;
 mod refreshing;
 mod relay_admission;
