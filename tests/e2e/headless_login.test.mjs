@@ -2,55 +2,30 @@
 // OpenID provider; then the commands work.
 
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
-import { Person, openBrowser } from './browser.mjs';
+import { Person } from './browser.mjs';
 import { Canaries } from './canaries.mjs';
-import { Cloudlink } from './cloudlink.mjs';
+import { Operators } from './operators.mjs';
 import { Program, forgetLog } from './program.mjs';
-import { Provider } from './provider.mjs';
-import { freePorts } from './wait.mjs';
 
 const NAME = 'headless_login';
 const LOG = 'login-command';
 const LIMIT = 90_000;
 const canaries = new Canaries();
-let cloudlink, provider, browser;
+let stage, cloudlink, provider, browser;
 
 before(async () => {
   forgetLog(NAME);
   forgetLog(LOG);
-  const [port] = await freePorts(1);
-  const secret = randomBytes(24).toString('base64url');
-  cloudlink = await Cloudlink.prepare({
-    name: NAME,
-    canaries,
-    settings: {
-      'login.oidc.issuer': `http://localhost:${port}`,
-      'login.oidc.client_id': 'cloudlink-operators',
-      'login.oidc.client_secret': secret,
-      'login.oidc.allowed_subjects': 'ada',
-    },
-  });
-  const redirectUris = [`${cloudlink.base}/api/login/callback`];
-  const client = { id: 'cloudlink-operators', redirectUris, secret, auth: 'client_secret_basic' };
-  await Promise.all([
-    Provider.start({ clients: [client], canaries, port }).then((started) => (provider = started)),
-    openBrowser().then((opened) => (browser = opened)),
-    cloudlink.start(),
-  ]);
+  stage = await Operators.stage({ name: NAME, canaries });
+  ({ cloudlink, provider, browser } = stage);
 }, { timeout: LIMIT });
 
-after(async () => {
-  await Promise.allSettled([browser?.close(), provider?.stop(), cloudlink?.stop()]);
-  const leaked = cloudlink ? canaries.foundIn(cloudlink.log) : [];
-  await cloudlink?.remove();
-  assert.deepEqual(leaked, [], 'j01: secrets in the log');
-}, { timeout: LIMIT });
+after(() => stage?.end(), { timeout: LIMIT });
 
 /** A home folder of somebody's own, in which commands run; it is reached over SSH, so no browser opens there. */
 class Desk {

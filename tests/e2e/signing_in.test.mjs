@@ -6,49 +6,25 @@ import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 
-import { Person, openBrowser } from './browser.mjs';
+import { Person } from './browser.mjs';
 import { Canaries } from './canaries.mjs';
-import { Cloudlink } from './cloudlink.mjs';
 import { call } from './http.mjs';
+import { Operators } from './operators.mjs';
 import { forgetLog } from './program.mjs';
-import { Provider } from './provider.mjs';
-import { freePorts } from './wait.mjs';
 
 const NAME = 'signing_in';
 const LIMIT = 90_000;
 const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
 const canaries = new Canaries();
-let cloudlink, provider, browser;
+let stage, cloudlink, provider, browser;
 
 before(async () => {
   forgetLog(NAME);
-  const [port] = await freePorts(1);
-  const secret = randomBytes(24).toString('base64url');
-  cloudlink = await Cloudlink.prepare({
-    name: NAME,
-    canaries,
-    settings: {
-      'login.oidc.issuer': `http://localhost:${port}`,
-      'login.oidc.client_id': 'cloudlink-operators',
-      'login.oidc.client_secret': secret,
-      'login.oidc.allowed_subjects': 'ada',
-    },
-  });
-  const redirectUris = [`${cloudlink.base}/api/login/callback`];
-  const client = { id: 'cloudlink-operators', redirectUris, secret, auth: 'client_secret_basic' };
-  await Promise.all([
-    Provider.start({ clients: [client], canaries, port }).then((started) => (provider = started)),
-    openBrowser().then((opened) => (browser = opened)),
-    cloudlink.start(),
-  ]);
+  stage = await Operators.stage({ name: NAME, canaries });
+  ({ cloudlink, provider, browser } = stage);
 }, { timeout: LIMIT });
 
-after(async () => {
-  await Promise.allSettled([browser?.close(), provider?.stop(), cloudlink?.stop()]);
-  const leaked = cloudlink ? canaries.foundIn(cloudlink.log) : [];
-  await cloudlink?.remove();
-  assert.deepEqual(leaked, [], 'j01: secrets in the log');
-}, { timeout: LIMIT });
+after(() => stage?.end(), { timeout: LIMIT });
 
 function story(title, body) {
   test(title, { timeout: LIMIT }, async () => {
