@@ -1,8 +1,12 @@
-//! Ends a TCP connection whose peer does not read.
+//! Ends a TCP connection whose peer does not read, or has said all that it will.
 //!
 //! The server's writer waits for such a peer without a limit, and a close frame would wait behind what is
-//! already queued. Shutting the socket down wakes the writer with an error, and all buffers go. To be given
-//! to the HTTP server's `on_connect`, which alone sees the socket.
+//! already queued. Shutting the socket down wakes the writer with an error, and all buffers go.
+//!
+//! A peer whose close frame was answered waits for the server to end the connection (RFC 6455 §7.1.1), and the HTTP
+//! server, to which the frames are a body without an end, waits for the peer; so it is told that nothing more comes.
+//!
+//! To be given to the HTTP server's `on_connect`, which alone sees the socket.
 
 use std::{any::Any, net::Shutdown, os::fd::AsFd as _, sync::Arc};
 
@@ -20,6 +24,12 @@ impl HangUp {
         if let Some(handle) = handle {
             data.insert(Self(Arc::new(handle.into())));
         }
+    }
+
+    /// Ends the connection once what is queued was written.
+    pub fn after_writing(&self) {
+        // It may have ended by itself.
+        let _ = self.0.shutdown(Shutdown::Read);
     }
 
     /// Ends the connection, both ways, at once.

@@ -25,7 +25,9 @@ pub(super) enum Arrival {
     Control,
     /// Something that ends the connection.
     Refused(Close),
-    /// The peer closed or went away.
+    /// The peer closes, and waits for our close frame (RFC 6455 §5.5.1).
+    Closes,
+    /// The peer went away.
     Gone,
 }
 
@@ -52,7 +54,8 @@ impl Inbound {
             }
             Some(Ok(Message::Ping(payload))) => Arrival::Ping(payload),
             Some(Ok(Message::Pong(_) | Message::Nop)) => Arrival::Control,
-            Some(Ok(Message::Close(_))) | None => Arrival::Gone,
+            Some(Ok(Message::Close(_))) => Arrival::Closes,
+            None => Arrival::Gone,
             Some(Err(ProtocolError::Overflow)) => Arrival::Refused(Close::TooBig),
             Some(Err(ProtocolError::Io(error))) if error.kind() != ErrorKind::InvalidData => Arrival::Gone,
             Some(Err(_)) => Arrival::Refused(Close::Protocol),

@@ -36,7 +36,9 @@ use crate::{
 enum End {
     /// We close it.
     Closed(Close),
-    /// The peer closed it, or it broke.
+    /// The peer closes it.
+    Left,
+    /// It broke.
     Gone,
 }
 
@@ -80,8 +82,10 @@ pub(super) async fn serve(
         ControlFlow::Break(end) => end,
         ControlFlow::Continue(never) => match never {},
     };
-    if let End::Closed(close) = end {
-        line.close(close, socket.hang_up.as_ref()).await;
+    match end {
+        End::Closed(close) => line.close(close, socket.hang_up.as_ref()).await,
+        End::Left => line.answer_close(socket.hang_up.as_ref()).await,
+        End::Gone => {}
     }
 }
 
@@ -145,6 +149,7 @@ impl Line<'_> {
                     Arrival::Ping(payload) => self.session.ping(payload, self.clock().now()),
                     Arrival::Control => self.session.control(self.clock().now()),
                     Arrival::Refused(close) => vec![Effect::Close(close)],
+                    Arrival::Closes => return ControlFlow::Break(End::Left),
                     Arrival::Gone => return ControlFlow::Break(End::Gone),
                 },
                 knocked = knocks.recv() => self.session.knocked(knocked),
@@ -262,11 +267,12 @@ impl Line<'_> {
             }
             Some(())
         };
-        if timeout(relay.settings().linger, goodbye).await.is_err()
-            && let Some(hang_up) = hang_up
-        {
-            hang_up.now();
-        }
+        part(timeout(relay.settings().linger, goodbye).await.is_ok(), hang_up);
+    }
+
+    /// Answers the peer's close frame.
+    async fn answer_close(self, hang_up: Option<&HangUp>) {
+        part(timeout(self.relay.settings().linger, self.output.close(None)).await.is_ok(), hang_up);
     }
 
     fn reconnect_after_ms(&self) -> u64 {
@@ -285,6 +291,15 @@ impl Line<'_> {
 
     fn entropy(&self) -> &dyn Entropy {
         self.relay.entropy()
+    }
+}
+
+/// Ends the TCP connection: after what is queued, if the peer has read our close frame or will.
+fn part(in_peace: bool, hang_up: Option<&HangUp>) {
+    match hang_up {
+        Some(hang_up) if in_peace => hang_up.after_writing(),
+        Some(hang_up) => hang_up.now(),
+        None => {}
     }
 }
 

@@ -74,6 +74,8 @@ impl Served {
         };
         let app = move || App::new().app_data(data.clone()).route("/relay", web::get().to(upgrade));
         let server = HttpServer::new(app).on_connect(HangUp::remember).workers(1).disable_signals();
+        // So long that what ends does not end by it.
+        let server = server.client_disconnect_timeout(Duration::from_hours(1));
         let server = server.listen(listener).unwrap().run();
         let handle = server.handle();
         actix_web::rt::spawn(server);
@@ -308,6 +310,22 @@ async fn h04_a_revoked_or_expired_token_closes_its_connection() {
 
     let served = Served::start_for(Bench::new([], quick()), Duration::from_millis(50));
     assert_eq!(close_code(&mut served.connect().await).await, 4401);
+}
+
+#[actix_web::test]
+async fn h04_a_connection_ends_as_soon_as_both_have_said_so_whoever_begins() {
+    let served = Served::start([], quick());
+    let (mut leaves, mut told) = (served.connect().await, served.connect().await);
+    for client in [&mut leaves, &mut told] {
+        assert_eq!(frame(client).await["type"], "hello");
+    }
+    soon(leaves.close(None)).await.unwrap();
+    assert_eq!(soon(leaves.next()).await.unwrap().unwrap(), Message::Close(None));
+    served.bench.standing.revoke();
+    assert_eq!(close_code(&mut told).await, 4401);
+    for mut client in [leaves, told] {
+        assert!(soon(client.next()).await.is_none());
+    }
 }
 
 #[actix_web::test]
