@@ -98,7 +98,7 @@ pub(super) enum Slot {
         #[command(flatten)]
         place: Place,
     },
-    /// Erase a slot's tokens, and revoke them at the provider where it can be done
+    /// Erase a slot's tokens; at the provider its person takes the access back
     Unlink {
         #[command(flatten)]
         place: Place,
