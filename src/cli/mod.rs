@@ -22,7 +22,10 @@ mod session;
 mod signout;
 mod slot;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -116,7 +119,7 @@ impl Cli {
             }
             Command::There(there) => {
                 telemetry::start(LogFormat::Readable, QUIET)?;
-                there.run(&terminal).await
+                there.run(&terminal).await.or_else(unless_nobody_reads)
             }
         }
     }
@@ -160,6 +163,14 @@ impl There {
             Self::Doctor(doctor) => doctor.run(terminal).await,
             Self::Attach(attach) => attach.run(terminal, &stop_at_signals()).await,
         }
+    }
+}
+
+/// Whoever read the result has seen enough, as `head` has: that is no failure.
+fn unless_nobody_reads(error: anyhow::Error) -> anyhow::Result<()> {
+    match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Some(_) | None => Err(error),
     }
 }
 

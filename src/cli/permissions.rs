@@ -1,6 +1,7 @@
 //! `cloudlink permissions`: who one is, where, until when, and what that is good for.
 
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use super::{
     output::{Output, member},
@@ -39,8 +40,9 @@ impl Permissions {
         });
         let (who, server) = (shown(claims.who), session.api.server().url().origin());
         // A device's key gets a new token with every command; what it may do ends with the key.
-        let until = session.key_hash.is_none().then(|| moment(claims.expires_at));
+        let until = session.key_hash.is_none().then_some(claims.expires_at);
         if self.output.json {
+            let until = until.map(|until| until.format(&Rfc3339)).transpose()?;
             let all: Value = json!({
                 "who": who, "server": server, "credential": session.source.to_string(), "until": until,
                 "key_hash": session.key_hash, "subs": claims.subs, "publ": claims.publ, "writable_slots": slots,
@@ -48,7 +50,7 @@ impl Permissions {
             terminal.say(printable_json(&all))?;
             return Ok(());
         }
-        let until = until.unwrap_or_else(|| "the key is removed".to_owned());
+        let until = until.map_or_else(|| "the key is removed".to_owned(), moment);
         let mut lines = vec![
             ("who", who),
             ("server", server.to_owned()),

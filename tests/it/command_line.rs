@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use time::Duration;
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 
 use crate::confirm_code::digits;
@@ -158,6 +158,11 @@ async fn permissions_tell_who_where_until_when_and_what_for() {
         owner.contains("owner") && owner.contains(" UTC") && owner.contains("CLOUDLINK_TOKEN"),
         "{owner}"
     );
+    let until = json_of(&operator.run(&["permissions", "--json"]).await.well())["until"].clone();
+    assert!(
+        OffsetDateTime::parse(until.as_str().unwrap(), &Rfc3339).is_ok(),
+        "as the API writes it: {until}"
+    );
     let (hub, device) = hub(&service, &operator).await;
     let configuration = json!({"name": "Acme", "client_id": "x", "client_secret": "y", "addRedirect": true,
         "auth_endpoint": "https://acme.example/a", "token_endpoint": "https://acme.example/t"});
@@ -171,6 +176,17 @@ async fn permissions_tell_who_where_until_when_and_what_for() {
     assert_eq!(all["writable_slots"], json!(["heating"]));
     let shown = hub.run(&["permissions"]).await.well();
     assert!(shown.contains("heating") && shown.contains("the key is removed"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let service = Service::at_its_url().await;
+    let operator = operator(&service).await;
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let audit = operator.command(&["audit"]).stdout(writer).output();
+    let audit = within("the end of a command", audit).await.unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
