@@ -17,6 +17,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 pub mod access_token;
 pub mod assertion;
+mod bench;
 pub mod entry;
 pub mod envelope;
 pub mod id_token;

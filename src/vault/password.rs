@@ -9,17 +9,17 @@
 
 use std::{fmt, hint::black_box, num::NonZeroUsize, str::FromStr, sync::Arc, time::Duration};
 
-use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc},
-};
+use argon2::{Algorithm, Argon2, Params, Version, password_hash::phc};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
     time::timeout,
 };
 
-use super::policy::{LONGEST_BYTES, NewPassword};
+use super::{
+    bench::{Bench, Benches},
+    policy::{LONGEST_BYTES, NewPassword},
+};
 use crate::domain::{
     clock::{Entropy, draw},
     secret::Password,
@@ -96,6 +96,7 @@ pub enum HashingError {
 pub struct PasswordHasher {
     waiting: Arc<Semaphore>,
     working: Arc<Semaphore>,
+    benches: Benches,
     longest_wait: Duration,
 }
 
@@ -107,6 +108,7 @@ impl PasswordHasher {
         Self {
             waiting: Arc::new(Semaphore::new(places)),
             working: Arc::new(Semaphore::new(working)),
+            benches: Benches::default(),
             longest_wait: LONGEST_WAIT,
         }
     }
@@ -118,7 +120,7 @@ impl PasswordHasher {
         entropy: &dyn Entropy,
     ) -> Result<PasswordHash, HashingError> {
         let salt = draw::<SALT_BYTES>(entropy);
-        self.run(move || hash(&password, &salt)).await?
+        self.run(move |bench| hash(&password, &salt, bench)).await?
     }
 
     /// Compares `presented` with `stored`.
@@ -126,7 +128,7 @@ impl PasswordHasher {
         if presented.expose().len() > LONGEST_BYTES {
             return Ok(Verdict::Wrong);
         }
-        self.run(move || verify(&presented, &stored)).await
+        self.run(move |bench| verify(&presented, &stored, bench)).await
     }
 
     /// Spends on `presented` what comparing it would cost, for a name that does not exist.
@@ -134,17 +136,17 @@ impl PasswordHasher {
         if presented.expose().len() > LONGEST_BYTES {
             return Ok(Verdict::Wrong);
         }
-        self.run(move || verify_nobody(&presented)).await
+        self.run(move |bench| verify_nobody(&presented, bench)).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> T + Send + 'static,
+        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
     ) -> Result<T, HashingError> {
-        let permits = self.admit().await?;
+        let (permits, benches) = (self.admit().await?, self.benches.clone());
         // The permits end with the work, also where the caller has gone away meanwhile.
         let worked = spawn_blocking(move || {
-            let result = work();
+            let result = benches.work(work);
             drop(permits);
             result
         });
@@ -161,39 +163,57 @@ impl PasswordHasher {
     }
 }
 
-fn argon2() -> Result<Argon2<'static>, HashingError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|_| HashingError::Failed)?;
+fn argon2() -> Result<Argon2<'static>, argon2::Error> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-fn hash(password: &NewPassword, salt: &[u8]) -> Result<PasswordHash, HashingError> {
-    let bytes = password.password().expose().as_bytes();
-    let hash: phc::PasswordHash =
-        argon2()?.hash_password_with_salt(bytes, salt).map_err(|_| HashingError::Failed)?;
-    Ok(PasswordHash(hash.to_string().into()))
+fn hash(password: &NewPassword, salt: &[u8], bench: &mut Bench) -> Result<PasswordHash, HashingError> {
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    let argon2 = argon2().map_err(|_| HashingError::Failed)?;
+    bench
+        .hash(&argon2, password.password().expose().as_bytes(), salt, &mut output)
+        .map_err(|_| HashingError::Failed)?;
+    let written = || {
+        Some(phc::PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params: phc::ParamsString::try_from(argon2.params()).ok()?,
+            salt: Some(phc::Salt::new(salt).ok()?),
+            hash: Some(phc::Output::new(&output).ok()?),
+        })
+    };
+    Ok(PasswordHash(written().ok_or(HashingError::Failed)?.to_string().into()))
 }
 
-fn verify(presented: &Password, stored: &PasswordHash) -> Verdict {
-    let Ok(stored) = phc::PasswordHash::new(&stored.0) else { return Verdict::Wrong };
-    // The cost is taken from the stored hash, not from this instance.
-    match Argon2::default().verify_password(presented.expose().as_bytes(), &stored) {
-        Ok(()) => Verdict::Right,
-        Err(_) => Verdict::Wrong,
-    }
+fn verify(presented: &Password, stored: &PasswordHash, bench: &mut Bench) -> Verdict {
+    let mut is_it = || {
+        let stored = phc::PasswordHash::new(&stored.0).ok()?;
+        let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
+        let version = stored.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
+        // The cost is the stored hash's.
+        let argon2 = Argon2::new(Algorithm::Argon2id, version, Params::try_from(&stored).ok()?);
+        let mut output = vec![0; expected.len()];
+        bench.hash(&argon2, presented.expose().as_bytes(), salt, &mut output).ok()?;
+        Some(aws_lc_rs::constant_time::verify_slices_are_equal(&output, expected.as_bytes()).is_ok())
+    };
+    if is_it() == Some(true) { Verdict::Right } else { Verdict::Wrong }
 }
 
-fn verify_nobody(presented: &Password) -> Verdict {
-    let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+fn verify_nobody(presented: &Password, bench: &mut Bench) -> Verdict {
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     if let Ok(argon2) = argon2() {
         // Whether it succeeds does not matter, only that it was done.
-        let _ = argon2.hash_password_into(presented.expose().as_bytes(), &[0; SALT_BYTES], &mut hash);
+        let _ = bench.hash(&argon2, presented.expose().as_bytes(), &[0; SALT_BYTES], &mut output);
     }
-    black_box(hash);
+    black_box(output);
     Verdict::Wrong
 }
 
 #[cfg(test)]
 mod tests {
+    use argon2::PasswordHasher as _;
+
     use super::{super::tests::Stream, *};
 
     fn hasher(at_once: usize) -> PasswordHasher {
