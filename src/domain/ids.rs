@@ -138,6 +138,15 @@ impl fmt::Display for Version {
 #[serde(transparent)]
 pub struct KeyHash(pub String);
 
+impl KeyHash {
+    /// Whether any key can have this name. What a caller sends may be any text.
+    pub fn can_be_one(&self) -> bool {
+        self.0.strip_prefix("SHA256:").is_some_and(|hash| {
+            hash.len() == 43 && hash.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+        })
+    }
+}
+
 impl fmt::Display for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -158,6 +167,17 @@ mod tests {
         for good in ["a", "0", "a-", "ecobee-2", &"a".repeat(63)] {
             assert_eq!(good.parse::<PluginId>().unwrap().as_str(), good);
         }
+    }
+
+    #[test]
+    fn a_key_is_named_by_32_bytes_of_base64() {
+        let named = |text: &str| KeyHash(text.to_owned()).can_be_one();
+        assert!(named("SHA256:xrmmlHeSmZOUWTpIzvd93kDxnXQgJ5tYgt0tPGS+c/M"));
+        for bad in ["", "SHA256:", "SHA256:\0", "xrmmlHeSmZOUWTpIzvd93kDxnXQgJ5tYgt0tPGS+c/M"] {
+            assert!(!named(bad), "{bad:?}");
+        }
+        assert!(!named(&format!("SHA256:{}", "\0".repeat(43))));
+        assert!(!named(&format!("SHA256:{}", "A".repeat(44))));
     }
 
     proptest! {

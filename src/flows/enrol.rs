@@ -140,6 +140,9 @@ impl Broker {
         key: &KeyHash,
         by: &Origin,
     ) -> Result<RemoveKey, StoreError> {
+        if !key.can_be_one() {
+            return Ok(RemoveKey::UnknownKey);
+        }
         let now = self.now();
         let forget_at = now + self.settings.access_token_life + super::access::REVOCATION_MARGIN;
         let removed = self.store.remove_trusted_key(device, key, by, now, forget_at).await?;

@@ -119,6 +119,10 @@ async fn after_the_last_key_is_gone_the_password_lets_a_new_one_in_and_the_old_o
     let keys = format!("/api/devices/{}/keys", home.device);
     let own = format!("{keys}/{}", home.key_hash.replace('/', "%2F"));
     let token = home.token(&service).await;
+    for none in ["SHA256:%00", "%00", "SHA256:AAAA"] {
+        let none = call_with(&service, &token, Method::DELETE, &format!("{keys}/{none}"), None).await;
+        assert_eq!(none.status, 404);
+    }
     assert_eq!(call_with(&service, &token, Method::DELETE, &own, None).await.status, 204, "by itself");
     assert_eq!(call_with(&service, &token, Method::GET, &keys, None).await.status, 401);
     for _ in 0..2 {
