@@ -17,9 +17,9 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 pub mod access_token;
 pub mod assertion;
-mod bench;
 pub mod entry;
 pub mod envelope;
+mod hash_memory;
 pub mod id_token;
 pub mod jwe;
 mod jws;

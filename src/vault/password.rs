@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    bench::{Bench, Benches},
+    hash_memory::{HashMemories, HashMemory},
     policy::{LONGEST_BYTES, NewPassword},
 };
 use crate::domain::{
@@ -96,7 +96,7 @@ pub enum HashingError {
 pub struct PasswordHasher {
     waiting: Arc<Semaphore>,
     working: Arc<Semaphore>,
-    benches: Benches,
+    memories: HashMemories,
     longest_wait: Duration,
 }
 
@@ -108,7 +108,7 @@ impl PasswordHasher {
         Self {
             waiting: Arc::new(Semaphore::new(places)),
             working: Arc::new(Semaphore::new(working)),
-            benches: Benches::default(),
+            memories: HashMemories::default(),
             longest_wait: LONGEST_WAIT,
         }
     }
@@ -120,7 +120,7 @@ impl PasswordHasher {
         entropy: &dyn Entropy,
     ) -> Result<PasswordHash, HashingError> {
         let salt = draw::<SALT_BYTES>(entropy);
-        self.run(move |bench| hash(&password, &salt, bench)).await?
+        self.run(move |memory| hash(&password, &salt, memory)).await?
     }
 
     /// Compares `presented` with `stored`.
@@ -128,7 +128,7 @@ impl PasswordHasher {
         if presented.expose().len() > LONGEST_BYTES {
             return Ok(Verdict::Wrong);
         }
-        self.run(move |bench| verify(&presented, &stored, bench)).await
+        self.run(move |memory| verify(&presented, &stored, memory)).await
     }
 
     /// Spends on `presented` what comparing it would cost, for a name that does not exist.
@@ -136,17 +136,17 @@ impl PasswordHasher {
         if presented.expose().len() > LONGEST_BYTES {
             return Ok(Verdict::Wrong);
         }
-        self.run(move |bench| verify_nobody(&presented, bench)).await
+        self.run(move |memory| verify_nobody(&presented, memory)).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Bench) -> T + Send + 'static,
+        work: impl FnOnce(&mut HashMemory) -> T + Send + 'static,
     ) -> Result<T, HashingError> {
-        let (permits, benches) = (self.admit().await?, self.benches.clone());
+        let (permits, memories) = (self.admit().await?, self.memories.clone());
         // The permits end with the work, also where the caller has gone away meanwhile.
         let worked = spawn_blocking(move || {
-            let result = benches.work(work);
+            let result = memories.work(work);
             drop(permits);
             result
         });
@@ -168,10 +168,10 @@ fn argon2() -> Result<Argon2<'static>, argon2::Error> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-fn hash(password: &NewPassword, salt: &[u8], bench: &mut Bench) -> Result<PasswordHash, HashingError> {
+fn hash(password: &NewPassword, salt: &[u8], memory: &mut HashMemory) -> Result<PasswordHash, HashingError> {
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     let argon2 = argon2().map_err(|_| HashingError::Failed)?;
-    bench
+    memory
         .hash(&argon2, password.password().expose().as_bytes(), salt, &mut output)
         .map_err(|_| HashingError::Failed)?;
     let written = || {
@@ -186,7 +186,7 @@ fn hash(password: &NewPassword, salt: &[u8], bench: &mut Bench) -> Result<Passwo
     Ok(PasswordHash(written().ok_or(HashingError::Failed)?.to_string().into()))
 }
 
-fn verify(presented: &Password, stored: &PasswordHash, bench: &mut Bench) -> Verdict {
+fn verify(presented: &Password, stored: &PasswordHash, memory: &mut HashMemory) -> Verdict {
     let mut is_it = || {
         let stored = phc::PasswordHash::new(&stored.0).ok()?;
         let (salt, expected) = (stored.salt.as_ref()?, stored.hash.as_ref()?);
@@ -194,17 +194,17 @@ fn verify(presented: &Password, stored: &PasswordHash, bench: &mut Bench) -> Ver
         // The cost is the stored hash's.
         let argon2 = Argon2::new(Algorithm::Argon2id, version, Params::try_from(&stored).ok()?);
         let mut output = vec![0; expected.len()];
-        bench.hash(&argon2, presented.expose().as_bytes(), salt, &mut output).ok()?;
+        memory.hash(&argon2, presented.expose().as_bytes(), salt, &mut output).ok()?;
         Some(aws_lc_rs::constant_time::verify_slices_are_equal(&output, expected.as_bytes()).is_ok())
     };
     if is_it() == Some(true) { Verdict::Right } else { Verdict::Wrong }
 }
 
-fn verify_nobody(presented: &Password, bench: &mut Bench) -> Verdict {
+fn verify_nobody(presented: &Password, memory: &mut HashMemory) -> Verdict {
     let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
     if let Ok(argon2) = argon2() {
         // Whether it succeeds does not matter, only that it was done.
-        let _ = bench.hash(&argon2, presented.expose().as_bytes(), &[0; SALT_BYTES], &mut output);
+        let _ = memory.hash(&argon2, presented.expose().as_bytes(), &[0; SALT_BYTES], &mut output);
     }
     black_box(output);
     Verdict::Wrong

@@ -12,9 +12,9 @@ use argon2::{Argon2, Block};
 
 /// Memory for one hash at a time. It grows to what that needs.
 #[derive(Default)]
-pub(super) struct Bench(Vec<Block>);
+pub(super) struct HashMemory(Vec<Block>);
 
-impl Bench {
+impl HashMemory {
     /// Fills `hash` with what `argon2` makes of a password.
     pub(super) fn hash(
         &mut self,
@@ -28,23 +28,23 @@ impl Bench {
     }
 }
 
-/// The benches that are free. Clones share them; there are as many as were ever worked at at once.
+/// Those that are free. Clones share them; there are as many as were ever in use at once.
 #[derive(Clone, Default)]
-pub(super) struct Benches(Arc<Mutex<Vec<Bench>>>);
+pub(super) struct HashMemories(Arc<Mutex<Vec<HashMemory>>>);
 
-impl Benches {
-    /// Works at one that is free, or at a new one, and wipes it.
-    pub(super) fn work<T>(&self, work: impl FnOnce(&mut Bench) -> T) -> T {
+impl HashMemories {
+    /// Works in one that is free, or in a new one, and wipes it.
+    pub(super) fn work<T>(&self, work: impl FnOnce(&mut HashMemory) -> T) -> T {
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bench = taken.unwrap_or_default();
-        let done = work(&mut bench);
-        bench.0.fill(Block::new());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(bench);
+        let mut memory = taken.unwrap_or_default();
+        let done = work(&mut memory);
+        memory.0.fill(Block::new());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
         done
     }
 }
 
-impl fmt::Debug for Benches {
+impl fmt::Debug for HashMemories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
     }
@@ -60,34 +60,36 @@ mod tests {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(blocks, 1, 1, None).unwrap())
     }
 
-    fn hashed(benches: &Benches, blocks: u32) -> [u8; 32] {
+    fn hashed(memories: &HashMemories, blocks: u32) -> [u8; 32] {
         let mut hash = [0; 32];
-        benches.work(|bench| bench.hash(&argon2(blocks), b"heron", &[1; 16], &mut hash)).unwrap();
+        memories.work(|memory| memory.hash(&argon2(blocks), b"heron", &[1; 16], &mut hash)).unwrap();
         hash
     }
 
     #[test]
     fn i02_one_after_the_other_is_hashed_in_the_same_memory_which_is_left_wiped() {
-        let benches = Benches::default();
-        assert_ne!(hashed(&benches, 64), [0; 32]);
-        hashed(&benches, 64);
-        let free = benches.0.lock().unwrap();
-        assert_eq!(free.iter().map(|bench| bench.0.len()).collect::<Vec<_>>(), [64]);
+        let memories = HashMemories::default();
+        assert_ne!(hashed(&memories, 64), [0; 32]);
+        hashed(&memories, 64);
+        let free = memories.0.lock().unwrap();
+        assert_eq!(free.iter().map(|memory| memory.0.len()).collect::<Vec<_>>(), [64]);
         assert!(
-            free.iter().flat_map(|bench| &bench.0).all(|block| block.as_ref().iter().all(|word| *word == 0))
+            free.iter()
+                .flat_map(|memory| &memory.0)
+                .all(|block| block.as_ref().iter().all(|word| *word == 0))
         );
     }
 
     #[test]
     fn i02_two_at_once_have_memory_of_their_own() {
-        let benches = Benches::default();
-        benches.work(|_| hashed(&benches, 64));
-        assert_eq!(benches.0.lock().unwrap().len(), 2);
+        let memories = HashMemories::default();
+        memories.work(|_| hashed(&memories, 64));
+        assert_eq!(memories.0.lock().unwrap().len(), 2);
     }
 
     #[test]
     fn what_was_hashed_before_changes_no_hash() {
-        let (used, mut expected) = (Benches::default(), [0; 32]);
+        let (used, mut expected) = (HashMemories::default(), [0; 32]);
         argon2(32).hash_password_into(b"heron", &[1; 16], &mut expected).unwrap();
         for blocks in [64, 16, 32] {
             hashed(&used, blocks);
