@@ -51,7 +51,8 @@ pub enum RemoveKey {
 }
 
 impl Store {
-    /// Trusts a key. Tokens that were withheld for want of it are news again.
+    /// Trusts a key. Tokens that were withheld for want of it are news again. Who adds keys to one device takes turns:
+    /// each counts what the one before has added.
     pub async fn add_trusted_key(
         &self,
         device: DeviceId,
@@ -61,13 +62,22 @@ impl Store {
         by: &Origin,
         now: OffsetDateTime,
     ) -> Result<AddKey, StoreError> {
-        let row = sqlx::query!(
+        let mut transaction = self.pool.begin().await?;
+        let held = sqlx::query_scalar!(
+            "-- hold_device_for_a_key\nselect id from devices where id = $1 for no key update",
+            device.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if held.is_none() {
+            return Ok(AddKey::UnknownDevice);
+        }
+        let fresh = sqlx::query_scalar!(
             r#"-- add_trusted_key
-            with owner as (select id from devices where id = $1 for share),
-            room as (select count(*) < $6 or bool_or(key_hash = $2) as free from trusted_keys where device = $1),
+            with room as (select count(*) < $6 or bool_or(key_hash = $2) as free from trusted_keys where device = $1),
             added as (
                 insert into trusted_keys (device, key_hash, label, spki, added_at)
-                select owner.id, $2, $3, $4, $5 from owner, room where room.free
+                select $1, $2, $3, $4, $5 from room where room.free
                 on conflict (device, key_hash) do update set label = excluded.label
                 returning (xmax = 0) as fresh),
             resumed as (
@@ -76,7 +86,7 @@ impl Store {
             audited as (
                 insert into audit (at, actor, address, action, subject, detail)
                 select $5, $7, $8, $9, 'device:' || $1::uuid, $2 from added where fresh)
-            select exists (select 1 from owner) as "known!", (select fresh from added) as fresh"#,
+            select fresh as "fresh!" from added"#,
             device.0,
             key_hash.0,
             label,
@@ -87,13 +97,13 @@ impl Store {
             by.address(),
             Action::KeyAdded.as_str()
         )
-        .fetch_one(&self.pool)
+        .fetch_optional(&mut *transaction)
         .await?;
-        Ok(match (row.known, row.fresh) {
-            (false, _) => AddKey::UnknownDevice,
-            (true, None) => AddKey::TooMany,
-            (true, Some(true)) => AddKey::Added,
-            (true, Some(false)) => AddKey::Relabelled,
+        transaction.commit().await?;
+        Ok(match fresh {
+            None => AddKey::TooMany,
+            Some(true) => AddKey::Added,
+            Some(false) => AddKey::Relabelled,
         })
     }
 

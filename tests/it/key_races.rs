@@ -1,7 +1,10 @@
-//! One key on two replicas at once: used twice, removed while it is used, removed while a replica is busy.
+//! Keys on two replicas at once: one used twice, removed while it is used, removed while a replica is busy; and more
+//! added than a device may have.
 
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
@@ -25,6 +28,27 @@ async fn an_assertion_shown_to_two_replicas_at_once_earns_one_token() {
     let mut statuses = join_all(grants).await;
     statuses.sort_unstable();
     assert_eq!(statuses, [[200].as_slice(), &[400; 9]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_keys_added_at_once_a_device_keeps_as_many_as_it_may_have() {
+    let (one, other, _) = two_replicas(&[]).await;
+    let home = Home::bare(&one).await;
+    let path = format!("/api/devices/{}/keys", home.device);
+    let adds = (0..48).map(|number| {
+        let key = Ed25519KeyPair::generate().unwrap();
+        let public = URL_SAFE_NO_PAD.encode(key.public_key());
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": public});
+        let body = json!({"label": format!("key {number}"), "public_key": jwk});
+        let (service, path) = (if number % 2 == 0 { &one } else { &other }, &path);
+        async move { service.owner(Method::POST, path, Some(body)).await.status }
+    });
+    let statuses = join_all(adds).await;
+    let added = statuses.iter().filter(|status| **status == 201).count();
+    assert_eq!(added, 31, "with the one that was there: {statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
+    let list = one.owner(Method::GET, &path, None).await.expect(200);
+    assert_eq!(list.as_array().unwrap().len(), 32);
 }
 
 #[tokio::test(flavor = "multi_thread")]
