@@ -98,7 +98,7 @@ pub(super) enum Slot {
         #[command(flatten)]
         place: Place,
     },
-    /// Erase a slot's tokens; at the provider its person takes the access back
+    /// Erase a slot's tokens, and revoke them where the provider has an endpoint for that
     Unlink {
         #[command(flatten)]
         place: Place,

@@ -164,8 +164,9 @@ async fn ask_to_unlink(
     let sure = SurePage {
         around: visit.around(Section::Devices),
         heading: format!("Unlink {}?", address.slot),
-        what: "The tokens are erased here and the plugin is told, so that it loses the account. The provider still \
-               lists the access until its user takes it back there.",
+        what: "The tokens are erased here and the plugin is told, so that it loses the account. Where the \
+               plugin names a revocation endpoint, the access is ended at the provider too; elsewhere its user takes it \
+               back there.",
         action: format!("{}/unlink", slot_page(&address)),
         hidden: None,
         button: "Unlink",
