@@ -22,7 +22,7 @@ const KEYS = [
 
 /** What `open_sealed.py` prints. */
 function openInPython(data, keyFile) {
-  const python = join(here, '.venv', 'bin', 'python');
+  const python = join(here, '.venv', 'sealed', 'bin', 'python');
   const options = { input: JSON.stringify(data), encoding: 'utf8', timeout: 30_000 };
   assert.ok(existsSync(python), 'the Python packages are missing: docs/development.md, “Tests”, says how to install them');
   const { status, stdout, stderr, error } = spawnSync(python, [join(here, 'open_sealed.py'), keyFile], options);
