@@ -68,6 +68,8 @@ settings! {
         drain: Duration,
         /// `server.max_connections`, for each worker.
         max_connections: usize,
+        /// `server.max_requests`, of this process.
+        max_requests: usize,
         /// `server.workers`; nothing means one for each processor.
         workers: Option<usize>,
     }

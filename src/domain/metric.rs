@@ -21,8 +21,34 @@ pub const EVENTS_SENT: &str = "cloudlink_events_sent_total";
 pub const EVENTS_ACKED: &str = "cloudlink_events_acked_total";
 /// Gauge: relay connections open now.
 pub const RELAY_CONNECTIONS: &str = "cloudlink_relay_connections";
+/// Gauge: HTTP requests that are being handled; label `listener`. Not counted are relay connections, long polls and
+/// health.
+pub const HTTP_REQUESTS_HANDLED: &str = "cloudlink_http_requests_handled";
+/// Gauge: how many of them there may be.
+pub const HTTP_REQUESTS_LIMIT: &str = "cloudlink_http_requests_limit";
+/// Counter: records that were not logged because their place in the code had written too many.
+pub const LOG_RECORDS_LEFT_OUT: &str = "cloudlink_log_records_left_out_total";
 /// Counter: HTTP answers. Labels `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS: &str = "cloudlink_http_requests_total";
+
+/// Gauges: connections to the database, open, in use, and how many there may be.
+pub const DATABASE_CONNECTIONS: &str = "cloudlink_database_connections";
+/// See [`DATABASE_CONNECTIONS`].
+pub const DATABASE_CONNECTIONS_IN_USE: &str = "cloudlink_database_connections_in_use";
+/// See [`DATABASE_CONNECTIONS`].
+pub const DATABASE_CONNECTIONS_LIMIT: &str = "cloudlink_database_connections_limit";
+/// Gauge: passwords that are being hashed or wait for it.
+pub const PASSWORD_HASHES_WAITING: &str = "cloudlink_password_hashes_waiting";
+/// Gauge: how many of them there may be.
+pub const PASSWORD_HASHES_LIMIT: &str = "cloudlink_password_hashes_limit";
+/// Gauge: exchanges, refreshes and revocations at providers that this process is at.
+pub const EXCHANGES_UNDER_WAY: &str = "cloudlink_exchanges_under_way";
+/// Gauge: how many refreshes this process makes at once by itself.
+pub const REFRESHES_LIMIT: &str = "cloudlink_refreshes_limit";
+/// Gauge: networks that are remembered for their guesses. Label `throttle`.
+pub const THROTTLED_NETWORKS: &str = "cloudlink_throttled_networks";
+/// Gauge: how many of them there may be, for each throttle.
+pub const THROTTLED_NETWORKS_LIMIT: &str = "cloudlink_throttled_networks_limit";
 
 /// Counter: relay connections that were closed from here. Label `code`: the close code.
 pub const RELAY_CLOSED: &str = "cloudlink_relay_closed_total";

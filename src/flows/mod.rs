@@ -91,7 +91,7 @@ pub use crate::{
     },
     vault::{
         access_token::{AccessClaims, Credential, Subject},
-        password::HashingError,
+        password::{HashingError, HashingLoad},
         trusted::TrustedKey,
     },
 };
@@ -223,6 +223,16 @@ impl Broker {
     /// Randomness, as this broker draws it.
     pub fn entropy(&self) -> &dyn Entropy {
         self.entropy.as_ref()
+    }
+
+    /// Passwords that are being hashed, and how many there may be.
+    pub fn password_hashes(&self) -> HashingLoad {
+        self.passwords.load()
+    }
+
+    /// Exchanges, refreshes and revocations that this process is at.
+    pub fn exchanges_under_way(&self) -> usize {
+        self.exchanges.len()
     }
 
     /// Waits until every exchange and refresh under way has ended: nobody's tokens are lost by a restart.

@@ -11,7 +11,7 @@ use crate::{
         clock::{Entropy, draw},
         public_url::PublicUrl,
     },
-    http::error::Problem,
+    http::{error::Problem, load::Load},
 };
 
 /// How much of a request is read, and for how long (J04).
@@ -49,6 +49,8 @@ pub struct Frame {
     pub entropy: Arc<dyn Entropy>,
     /// How much is read.
     pub limits: Limits,
+    /// How many requests are handled at once.
+    pub load: Load,
 }
 
 impl Frame {
@@ -61,11 +63,12 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { public_url, trusted_proxies, entropy: _, limits } = self;
+        let Self { public_url, trusted_proxies, entropy: _, limits, load } = self;
         f.debug_struct("Frame")
             .field("public_url", public_url)
             .field("trusted_proxies", trusted_proxies)
             .field("limits", limits)
+            .field("load", load)
             .finish_non_exhaustive()
     }
 }

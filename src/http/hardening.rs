@@ -5,6 +5,7 @@
 //!   stand.
 //! - Requests over the frame's limits are refused before they are routed (J04).
 //! - Errors that the framework makes by itself come out as problems, without its texts.
+//! - Beyond so many requests at once, one more is told to come back ([`load`](crate::http::load)).
 //! - A panic in a handler ends that request as a 500, and nothing else.
 //!
 //! Requests that cannot be parsed (both `Content-Length` and `Transfer-Encoding`, a broken head) never get
@@ -60,18 +61,24 @@ pub async fn harden<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let (id, edge, limits) = match Frame::of(request.request()) {
-        Ok(frame) => (RequestId::draw(&*frame.entropy), Edge::of(frame), frame.limits),
+    let (id, edge, limits, load) = match Frame::of(request.request()) {
+        Ok(frame) => (RequestId::draw(&*frame.entropy), Edge::of(frame), frame.limits, frame.load.clone()),
         Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
     let route = request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned());
+    let handled = load.take(&route);
     request.extensions_mut().insert(id.clone());
     let busy = Busy::with(request.request());
 
-    let outcome = match over_limit(request.uri(), request.headers(), &limits) {
+    let refusal = match &handled {
+        None => Some(Problem::unavailable("overloaded", 1)),
+        Some(_) => over_limit(request.uri(), request.headers(), &limits),
+    };
+    let outcome = match refusal {
         Some(problem) => Ok(request.into_response(problem.error_response())),
         None => answered(request, next, &id).await,
     };
+    drop(handled);
     match outcome {
         Ok(response) => {
             let mut response = explained(response);

@@ -19,6 +19,7 @@ mod flows;
 pub mod frame;
 pub mod hardening;
 pub mod health;
+pub mod load;
 mod login;
 pub mod oauth_error;
 mod openid;

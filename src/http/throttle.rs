@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use crate::domain::binding::ClientNetwork;
 
 /// Networks remembered at once.
-const MOST_NETWORKS: usize = 50_000;
+pub const MOST_NETWORKS: usize = 50_000;
 
 /// One bound for each thing that can be guessed.
 #[derive(Debug)]
@@ -49,6 +49,32 @@ impl Default for Throttles {
             examinations: Throttle::new(10, Duration::from_mins(1)),
             slot_clients: Throttle::new(20, Duration::from_mins(1)),
         }
+    }
+}
+
+impl Throttles {
+    /// All of them, by the names that metrics have for them.
+    pub fn by_name(&self) -> [(&'static str, &Throttle); 8] {
+        let Self {
+            logins,
+            device_logins,
+            enrolments,
+            user_codes,
+            sign_ins,
+            revocations,
+            examinations,
+            slot_clients,
+        } = self;
+        [
+            ("logins", logins),
+            ("device_logins", device_logins),
+            ("enrolments", enrolments),
+            ("user_codes", user_codes),
+            ("sign_ins", sign_ins),
+            ("revocations", revocations),
+            ("examinations", examinations),
+            ("slot_clients", slot_clients),
+        ]
     }
 }
 
@@ -88,6 +114,11 @@ impl Throttle {
         }
         *guesses += 1;
         Ok(())
+    }
+
+    /// Networks, or callers, that are remembered now; at most [`MOST_NETWORKS`].
+    pub fn remembered(&self) -> usize {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Gives a guess back that was right. Wrong ones before it stay counted.

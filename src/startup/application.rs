@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    bounds::Bounds,
     database::{connect, database},
     handlers::HandlerData,
     parts, vault_ring,
@@ -27,6 +28,7 @@ use crate::{
     http::{
         frame::{Frame, Limits},
         health::Readiness,
+        load::Load,
         server::{Tuning, listen},
         throttle::Throttles,
     },
@@ -136,13 +138,20 @@ impl Application {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             entropy: Arc::clone(&seams.entropy),
             limits: Limits::default(),
+            load: Load::new("public", settings.server.max_requests),
         };
+        let broker_data = web::Data::new(broker.clone());
+        let throttles = web::Data::new(Throttles::default());
+        let metrics = seams.metrics.map(|metrics| {
+            let bounds = Bounds::new(broker_data.clone(), throttles.clone());
+            (web::Data::new(metrics), web::Data::new(bounds))
+        });
         let data = HandlerData {
-            broker: web::Data::new(broker.clone()),
+            broker: broker_data,
             relay: web::Data::new(relay.clone()),
             readiness: web::Data::new(readiness.clone()),
-            throttles: web::Data::new(Throttles::default()),
-            metrics: seams.metrics.map(web::Data::new),
+            throttles,
+            metrics,
         };
 
         let server = &settings.server;
@@ -152,7 +161,8 @@ impl Application {
             .with_context(|| format!("server.bind: {} can't be listened on", server.bind))?;
         let tuning = Tuning { workers: Some(1), ..tuning };
         // A form of the console holds a whole configuration, each quotation mark of it as three bytes.
-        let frame = Frame { limits: Limits { body_bytes: 4 * MAX_DOCUMENT, ..frame.limits }, ..frame };
+        let limits = Limits { body_bytes: 4 * MAX_DOCUMENT, ..frame.limits };
+        let frame = Frame { limits, load: Load::new("admin", settings.server.max_requests), ..frame };
         let admin = listen(settings.admin.bind, frame, tuning, move |config| data.admin(config))
             .with_context(|| format!("admin.bind: {} can't be listened on", settings.admin.bind))?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 
+use super::bounds::Bounds;
 use crate::{
     flows::Broker,
     http::{self, health::Readiness, throttle::Throttles},
@@ -16,7 +17,8 @@ pub(super) struct HandlerData {
     pub(super) relay: web::Data<Relay>,
     pub(super) readiness: web::Data<Readiness>,
     pub(super) throttles: web::Data<Throttles>,
-    pub(super) metrics: Option<web::Data<Metrics>>,
+    /// What `/metrics` answers with, where metrics are recorded.
+    pub(super) metrics: Option<(web::Data<Metrics>, web::Data<Bounds>)>,
 }
 
 impl HandlerData {
@@ -36,12 +38,16 @@ impl HandlerData {
     pub(super) fn admin(&self, config: &mut web::ServiceConfig) {
         self.give(config);
         http::admin_routes(config);
-        if let Some(metrics) = &self.metrics {
-            config.app_data(metrics.clone()).route("/metrics", web::get().to(render_metrics));
+        if let Some((metrics, bounds)) = &self.metrics {
+            config
+                .app_data(metrics.clone())
+                .app_data(bounds.clone())
+                .route("/metrics", web::get().to(render_metrics));
         }
     }
 }
 
-async fn render_metrics(metrics: web::Data<Metrics>) -> HttpResponse {
+async fn render_metrics(metrics: web::Data<Metrics>, bounds: web::Data<Bounds>) -> HttpResponse {
+    bounds.sample();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(metrics.render())
 }

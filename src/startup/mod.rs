@@ -3,6 +3,7 @@
 //! `main` and the tests build the same [`Application`].
 
 mod application;
+mod bounds;
 mod database;
 mod handlers;
 mod maintenance;

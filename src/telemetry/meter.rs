@@ -72,6 +72,21 @@ fn describe() {
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");
     describe_counter!(metric::RELAY_CLOSED, "Relay connections closed from here, by close code");
     describe_counter!(metric::KNOCKS_DROPPED, "Knocks at other replicas that were dropped");
+    describe_gauge!(metric::HTTP_REQUESTS_HANDLED, "HTTP requests that are being handled, by listener");
+    describe_gauge!(metric::HTTP_REQUESTS_LIMIT, "HTTP requests that may be handled at once");
+    describe_counter!(
+        metric::LOG_RECORDS_LEFT_OUT,
+        "Records that were not logged because there were too many alike"
+    );
+    describe_gauge!(metric::DATABASE_CONNECTIONS, "Connections to the database that are open");
+    describe_gauge!(metric::DATABASE_CONNECTIONS_IN_USE, "Connections to the database that are in use");
+    describe_gauge!(metric::DATABASE_CONNECTIONS_LIMIT, "Connections to the database that there may be");
+    describe_gauge!(metric::PASSWORD_HASHES_WAITING, "Passwords that are being hashed or wait for it");
+    describe_gauge!(metric::PASSWORD_HASHES_LIMIT, "Passwords that may be hashed or wait for it");
+    describe_gauge!(metric::EXCHANGES_UNDER_WAY, "Exchanges, refreshes and revocations this process is at");
+    describe_gauge!(metric::REFRESHES_LIMIT, "Refreshes that this process makes at once by itself");
+    describe_gauge!(metric::THROTTLED_NETWORKS, "Networks remembered for their guesses, by throttle");
+    describe_gauge!(metric::THROTTLED_NETWORKS_LIMIT, "Networks that each throttle remembers");
     describe_counter!(metric::HTTP_REQUESTS, "HTTP answers, by route and status");
 }
 

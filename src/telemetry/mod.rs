@@ -2,9 +2,10 @@
 //!
 //! Guarantees: a record is one line, whatever stands in a name (J03, `line`); other libraries never log
 //! below `info`, because some of them print headers and bodies there (J01, `ceiling`); a panic is logged
-//! by its place alone, because its text may quote what it stumbled over (`log_panics`). What a request's
-//! span holds is [`RouteSpan`](crate::http::span::RouteSpan)'s to say.
+//! by its place alone, because its text may quote what it stumbled over (`log_panics`); no place in the code
+//! fills the disk (`flood`). What a request's span holds is [`RouteSpan`](crate::http::span::RouteSpan)'s to say.
 
+mod flood;
 mod line;
 mod meter;
 
@@ -19,6 +20,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use flood::Flood;
 pub use line::OneLine;
 pub use meter::Metrics;
 
@@ -43,7 +45,10 @@ pub enum TelemetryError {
 /// Starts logging to standard error, and logs panics. Once in a process.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let layer = layer(format, filter, OneLine::new(io::stderr))?;
-    tracing_subscriber::registry().with(layer).try_init().map_err(TelemetryError::Twice)?;
+    tracing_subscriber::registry()
+        .with(Flood::start().and_then(layer))
+        .try_init()
+        .map_err(TelemetryError::Twice)?;
     log_panics();
     Ok(())
 }

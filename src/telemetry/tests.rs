@@ -11,16 +11,17 @@ use crate::{
     http::{
         frame::{Frame, Limits},
         hardening::harden,
+        load::Load,
         span::RouteSpan,
     },
     seams::SystemEntropy,
 };
 
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -81,6 +82,7 @@ async fn j01_a_request_is_logged_by_route_and_never_by_path_query_or_header() {
         trusted_proxies: Vec::new(),
         entropy: Arc::new(SystemEntropy),
         limits: Limits::default(),
+        load: Load::new("test", 100),
     };
     let app = App::new()
         .app_data(web::Data::new(frame))

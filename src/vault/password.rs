@@ -91,12 +91,22 @@ pub enum HashingError {
     Interrupted(#[source] tokio::task::JoinError),
 }
 
+/// How much a [`PasswordHasher`] has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashingLoad {
+    /// Passwords that are being hashed or wait for it.
+    pub waiting: usize,
+    /// How many of them there may be.
+    pub most: usize,
+}
+
 /// Hashes and compares passwords, a bounded number at once. Clones share the bound.
 #[derive(Debug, Clone)]
 pub struct PasswordHasher {
     waiting: Arc<Semaphore>,
     working: Arc<Semaphore>,
     memories: HashMemories,
+    most: usize,
     longest_wait: Duration,
 }
 
@@ -109,8 +119,15 @@ impl PasswordHasher {
             waiting: Arc::new(Semaphore::new(places)),
             working: Arc::new(Semaphore::new(working)),
             memories: HashMemories::default(),
+            most: places,
             longest_wait: LONGEST_WAIT,
         }
+    }
+
+    /// How much there is to do.
+    pub fn load(&self) -> HashingLoad {
+        let free = self.waiting.available_permits();
+        HashingLoad { waiting: self.most.saturating_sub(free), most: self.most }
     }
 
     /// Hashes `password` with a fresh salt of 128 bits.

@@ -13,6 +13,7 @@
 mod access;
 mod assertions;
 mod audit;
+mod bounds;
 mod callback;
 mod cluster;
 mod command_line;

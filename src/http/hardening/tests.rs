@@ -26,6 +26,7 @@ use crate::{
     domain::clock::Entropy,
     http::{
         extract::{FormBody, JsonBody, OauthForm, OptionalJson, QueryPairs, StrictJson},
+        load::Load,
         server::{Tuning, listen},
     },
 };
@@ -63,6 +64,7 @@ fn start(public_url: &str) -> Running {
         trusted_proxies: Vec::new(),
         entropy: Arc::new(Counting(AtomicU8::new(0))),
         limits: Limits { body_time: Duration::from_millis(200), ..Limits::default() },
+        load: Load::new("test", 100),
     };
     let tuning = Tuning {
         workers: Some(1),

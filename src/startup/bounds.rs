@@ -1,0 +1,60 @@
+//! What this process may take at most, beside what it takes now: read when somebody asks for `/metrics`.
+//!
+//! What changes with every request is counted where it happens (requests, relay connections, knocks); here stands what
+//! can only be looked at.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use metrics::gauge;
+use metrics_process::Collector;
+
+use crate::{
+    domain::metric,
+    flows::Broker,
+    http::throttle::{MOST_NETWORKS, Throttles},
+};
+
+/// Looks at the parts that have bounds.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    broker: web::Data<Broker>,
+    throttles: web::Data<Throttles>,
+    process: Arc<Collector>,
+}
+
+impl Bounds {
+    pub(super) fn new(broker: web::Data<Broker>, throttles: web::Data<Throttles>) -> Self {
+        let process = Collector::default();
+        process.describe();
+        Self { broker, throttles, process: Arc::new(process) }
+    }
+
+    /// Writes all of it into the metrics.
+    pub(super) fn sample(&self) {
+        self.process.collect();
+        let pool = self.broker.store.pool();
+        let open = pool.size();
+        gauge!(metric::DATABASE_CONNECTIONS).set(f64::from(open));
+        gauge!(metric::DATABASE_CONNECTIONS_IN_USE).set(number(pool_in_use(open, pool.num_idle())));
+        gauge!(metric::DATABASE_CONNECTIONS_LIMIT).set(f64::from(pool.options().get_max_connections()));
+        let hashes = self.broker.password_hashes();
+        gauge!(metric::PASSWORD_HASHES_WAITING).set(number(hashes.waiting));
+        gauge!(metric::PASSWORD_HASHES_LIMIT).set(number(hashes.most));
+        gauge!(metric::EXCHANGES_UNDER_WAY).set(number(self.broker.exchanges_under_way()));
+        gauge!(metric::REFRESHES_LIMIT).set(f64::from(self.broker.settings().refresh_concurrency));
+        for (name, throttle) in self.throttles.by_name() {
+            gauge!(metric::THROTTLED_NETWORKS, "throttle" => name).set(number(throttle.remembered()));
+        }
+        gauge!(metric::THROTTLED_NETWORKS_LIMIT).set(number(MOST_NETWORKS));
+    }
+}
+
+fn pool_in_use(open: u32, idle: usize) -> usize {
+    usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(idle)
+}
+
+/// Exact for everything that is counted here.
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
