@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// `vault.keys`.
-const KEYS: &str = "bench:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
+pub(crate) const KEYS: &str = "bench:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 /// What is not done by then never will be.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -56,6 +56,21 @@ impl Stage {
     pub(crate) async fn size(&self) -> Result<String> {
         let size = "-- bench_size\nselect pg_size_pretty(pg_database_size(current_database()))";
         Ok(sqlx::query_scalar(size).fetch_one(&self.pool).await?)
+    }
+
+    /// Every table and index with its bytes, the largest first.
+    pub(crate) async fn relations(&self) -> Result<Vec<(String, i64)>> {
+        let relations = "-- bench_relations
+            select c.relname::text, pg_table_size(c.oid) as bytes
+            from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = 'public' and c.relkind in ('r', 'i') and pg_table_size(c.oid) > 1000000
+            order by bytes desc";
+        Ok(sqlx::query_as(relations).fetch_all(&self.pool).await?)
+    }
+
+    /// Connections to the database.
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
     }
 
     /// A round: the broker starts on the database, and refreshes what is due.
