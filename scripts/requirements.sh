@@ -77,6 +77,14 @@ need_postgresql() {
     postgresql_bin >/dev/null || fail 'PostgreSQL 14 or newer is needed, and the packaged one is older: install a newer one'
 }
 
+# Distributions put servers where not everybody looks.
+need_nats() {
+    PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nats-server >/dev/null && return
+    install 'the NATS server' nats-server nats-server nats-server nats-server nats-server
+    PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nats-server >/dev/null ||
+        fail 'nats-server is needed: install it as https://docs.nats.io says, then start again'
+}
+
 need_rust_tools() {
     { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 && return
     command -v rustup >/dev/null || fail 'rustfmt and clippy are missing: install them with your Rust'

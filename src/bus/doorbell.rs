@@ -7,14 +7,18 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::domain::ids::{DeviceId, SlotAddress, SlotName};
 
 /// Slots that one doorbell remembers apart.
 const MOST_SLOTS: usize = 64;
+/// Subscribers that are rung at once when everybody is, and the pause before the next ones: each asks the database
+/// then, which may have only just come back.
+const AT_ONCE: (usize, Duration) = (500, Duration::from_millis(100));
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +71,15 @@ impl Doorbells {
         }
     }
 
-    /// Wakes everybody: knocks may have been lost.
-    pub(super) fn ring_everybody(&self) {
-        for bell in lock(&self.by_device).values().flatten() {
-            bell.ring_for_everything();
+    /// Wakes everybody who subscribes now, some hundred after the other: knocks may have been lost.
+    pub(super) async fn ring_everybody(&self) {
+        let everybody: Vec<Arc<Doorbell>> = lock(&self.by_device).values().flatten().cloned().collect();
+        let (count, pause) = AT_ONCE;
+        for (number, some) in everybody.chunks(count).enumerate() {
+            if number > 0 {
+                sleep(pause).await;
+            }
+            some.iter().for_each(|bell| bell.ring_for_everything());
         }
     }
 }
@@ -160,8 +169,20 @@ mod tests {
     async fn a_knock_wakes_who_already_waits() {
         let bells = Arc::new(Doorbells::default());
         let mut knocks = Knocks::new(Arc::clone(&bells), HOME);
-        let (knocked, ()) = tokio::join!(knocks.recv(), async { bells.ring_everybody() });
+        let (knocked, ()) = tokio::join!(knocks.recv(), bells.ring_everybody());
         assert_eq!(knocked, Knocked::Everything);
+    }
+
+    #[tokio::test]
+    async fn everybody_is_everybody_however_many_there_are() {
+        let bells = Arc::new(Doorbells::default());
+        let device = |number: usize| DeviceId(Uuid::from_u128(number.try_into().unwrap()));
+        let all: Vec<Knocks> =
+            (0..AT_ONCE.0 + 1).map(|number| Knocks::new(Arc::clone(&bells), device(number))).collect();
+        bells.ring_everybody().await;
+        for mut knocks in all {
+            assert_eq!(knocks.try_recv(), Some(Knocked::Everything));
+        }
     }
 
     #[test]

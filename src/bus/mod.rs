@@ -5,29 +5,49 @@
 //! stores or waits: a full queue drops knocks, and a subscriber that does not keep up is told to look at
 //! everything. Knock after the commit, never inside the transaction.
 
+mod backoff;
 mod doorbell;
+mod incoming;
+#[cfg(feature = "nats")]
+mod nats;
+mod outgoing;
+mod payload;
 mod postgres;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
 
 use doorbell::Doorbells;
 pub use doorbell::{Knocked, Knocks};
+#[cfg(feature = "nats")]
+pub use nats::{NatsBus, NatsBusError};
+use outgoing::Outgoing;
 pub use postgres::PostgresBus;
 
 use crate::domain::ids::{DeviceId, SlotAddress};
+
+/// For the last knocks at a stop.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Sends knocks and hands out subscriptions. Clones are the same bus.
 #[derive(Clone)]
 pub struct Bus {
     bells: Arc<Doorbells>,
     /// The other replicas, where there can be any.
-    others: Option<postgres::Outgoing>,
+    others: Option<Outgoing>,
+    /// What carries knocks to and from them.
+    tasks: TaskTracker,
 }
 
 impl Bus {
     /// A bus within this process.
     pub fn in_process() -> Self {
-        Self { bells: Arc::default(), others: None }
+        Self { bells: Arc::default(), others: None, tasks: TaskTracker::new() }
+    }
+
+    fn new(bells: Arc<Doorbells>, others: Outgoing, tasks: TaskTracker) -> Self {
+        Self { bells, others: Some(others), tasks }
     }
 
     /// Wakes everybody, here and on other replicas, who subscribes to the slot's device. Never waits.
@@ -42,6 +62,13 @@ impl Bus {
     /// database: what changes in between is then found.
     pub fn subscribe(&self, device: DeviceId) -> Knocks {
         Knocks::new(Arc::clone(&self.bells), device)
+    }
+
+    /// Waits, once the bus was told to stop, until its last knocks are sent, and no longer than for these.
+    pub async fn stopped(&self) {
+        self.tasks.close();
+        // What is still busy then hangs, and ends with the process.
+        let _ = tokio::time::timeout(2 * FAREWELL, self.tasks.wait()).await;
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
     enrolment::EnrolmentPolicy,
+    nats_url::NatsUrlError,
     openid::{OpenIdSettings, Operators},
     public_url::{PublicUrl, PublicUrlError},
     secret::{ClientSecret, Password, SecretValue},
@@ -171,13 +172,20 @@ fn chosen<T: Copy>(layers: &mut Layers, key: &str, words: &[(&str, T)]) -> Resul
 fn bus(layers: &mut Layers) -> Result<BusKind, SettingsError> {
     let nats = chosen(layers, "bus.kind", &[("postgres", false), ("nats", true)])?;
     match (nats, secret(layers, "bus.url")?) {
-        (false, None) => Ok(BusKind::Postgres),
-        (true, Some(url)) => Ok(BusKind::Nats { url }),
+        (false, None) => Ok(BusKind::Postgres { url: None }),
+        (false, Some(url)) if url.expose().starts_with("postgres") => {
+            Ok(BusKind::Postgres { url: Some(url) })
+        }
+        (false, Some(_)) => Err(SettingsError::Contradiction(
+            "bus.url is no PostgreSQL URL but bus.kind is postgres; set bus.kind to nats if it is NATS, else remove \
+             bus.url, and the database carries the knocks",
+        )),
+        (true, Some(url)) => match url.expose().parse() {
+            Ok(url) => Ok(BusKind::Nats { url }),
+            Err(error) => Err(invalid("bus.url", NatsUrlError::to_string(&error))),
+        },
         (true, None) => Err(SettingsError::Contradiction(
             "bus.kind is nats but bus.url is empty; set it to the NATS server, like nats://127.0.0.1:4222",
-        )),
-        (false, Some(_)) => Err(SettingsError::Contradiction(
-            "bus.url is set but bus.kind is postgres, which needs none; remove it, or set bus.kind to nats",
         )),
     }
 }

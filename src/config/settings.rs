@@ -9,6 +9,7 @@ use crate::domain::{
     address::EgressPolicy,
     binding::ConsentBinding,
     enrolment::EnrolmentPolicy,
+    nats_url::NatsUrl,
     openid::OpenIdSettings,
     public_url::PublicUrl,
     secret::{Password, SecretValue},
@@ -169,12 +170,15 @@ settings! {
 /// `bus.kind`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BusKind {
-    /// `listen` and `notify` of the database.
-    Postgres,
-    /// A NATS server.
+    /// `listen` and `notify` of PostgreSQL.
+    Postgres {
+        /// `bus.url`; nothing means the database.
+        url: Option<SecretValue>,
+    },
+    /// NATS.
     Nats {
         /// `bus.url`
-        url: SecretValue,
+        url: NatsUrl,
     },
 }
 

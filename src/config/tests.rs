@@ -28,7 +28,7 @@ fn the_embedded_default_is_whole_and_fits() {
     assert_eq!(settings.server.public_url.origin(), "http://127.0.0.1:8080");
     assert_eq!(settings.flow.ttl.as_secs(), 600);
     assert_eq!(settings.consent.binding, ConsentBinding::Adaptive);
-    assert_eq!(settings.bus.kind, BusKind::Postgres);
+    assert_eq!(settings.bus.kind, BusKind::Postgres { url: None });
     assert!(settings.admin.password.is_none() && settings.vault.keys.is_empty());
     assert_eq!(settings.server.workers, None);
 }
@@ -193,6 +193,14 @@ fn settings_that_contradict_each_other_stop_the_start() {
         let error = refusal(&variables);
         assert!(names.iter().all(|name| error.contains(name)), "{error}");
     }
+    let nats = [("CLOUDLINK__BUS__KIND", "nats"), ("CLOUDLINK__BUS__URL", "http://u:canary@h")];
+    let error = refusal(&nats);
+    assert!(
+        error.starts_with("bus.url is no NATS URL; write it like nats://") && !error.contains("canary"),
+        "{error}"
+    );
+    let past_a_pooler = [("CLOUDLINK__BUS__URL", "postgres://u:canary@h/d")];
+    assert!(!format!("{:?}", with(&past_a_pooler).unwrap()).contains("canary"));
     let any_port = [("CLOUDLINK__ADMIN__BIND", "127.0.0.1:0"), ("CLOUDLINK__SERVER__BIND", "127.0.0.1:0")];
     assert!(with(&any_port).is_ok());
 }

@@ -52,6 +52,16 @@ pub const THROTTLED_NETWORKS_LIMIT: &str = "cloudlink_throttled_networks_limit";
 
 /// Counter: relay connections that were closed from here. Label `code`: the close code.
 pub const RELAY_CLOSED: &str = "cloudlink_relay_closed_total";
+/// Counter: knocks sent to other replicas.
+pub const KNOCKS_SENT: &str = "cloudlink_knocks_sent_total";
+/// Counter: knocks of other replicas that were heard.
+pub const KNOCKS_RECEIVED: &str = "cloudlink_knocks_received_total";
+/// Gauge: knocks that wait to be sent.
+pub const KNOCKS_WAITING: &str = "cloudlink_knocks_waiting";
+/// Gauge: how many may wait; what comes then is dropped.
+pub const KNOCKS_WAITING_LIMIT: &str = "cloudlink_knocks_waiting_limit";
+/// Gauge: 1 while the knocks of other replicas are heard, 0 while only the slow poll finds what they changed.
+pub const BUS_CONNECTED: &str = "cloudlink_bus_connected";
 /// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
 pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";
 /// Counter: refreshes that ended. Label `outcome`: `refreshed`, `provider_away`, `refused`, `lost`, or why the grant

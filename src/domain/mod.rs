@@ -18,6 +18,7 @@ pub mod imported;
 pub mod json;
 pub mod label;
 pub mod metric;
+pub mod nats_url;
 pub mod openid;
 pub mod pkce;
 pub mod plugin;

@@ -18,6 +18,7 @@ use super::{
     parts, vault_ring,
 };
 use crate::{
+    bus::Bus,
     cluster::Cluster,
     config::Settings,
     domain::{
@@ -64,6 +65,7 @@ impl Seams {
 /// A service that is ready to run: its listeners are bound, its database is migrated.
 pub struct Application {
     broker: Broker,
+    bus: Bus,
     relay: Relay,
     readiness: Readiness,
     servers: Vec<actix_web::dev::Server>,
@@ -125,7 +127,7 @@ impl Application {
         let stop_relay = CancellationToken::new();
         let relay = Relay::new(RelayParts {
             source: Arc::new(store.clone()),
-            bus,
+            bus: bus.clone(),
             settings: parts::relay_settings(settings),
             public_url: Arc::new(settings.server.public_url.clone()),
             clock: Arc::clone(&seams.clock),
@@ -167,6 +169,7 @@ impl Application {
             .with_context(|| format!("admin.bind: {} can't be listened on", settings.admin.bind))?;
         Ok(Self {
             broker,
+            bus,
             relay,
             readiness,
             public: public.address,
@@ -193,6 +196,11 @@ impl Application {
     /// The broker, for who runs in the same process.
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// The bus, for who runs in the same process.
+    pub fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// Serves until `stop` is cancelled, then drains. An error where the private database ends by itself.
@@ -242,6 +250,7 @@ impl Application {
         self.stop_background.cancel();
         tasks.close();
         tasks.wait().await;
+        self.bus.stopped().await;
         self.broker.store.pool().close().await;
         match (lost, cluster) {
             (Some(error), _) => Err(error.into()),

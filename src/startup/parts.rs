@@ -7,6 +7,8 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::Seams;
+#[cfg(feature = "nats")]
+use crate::bus::NatsBus;
 use crate::{
     bus::{Bus, PostgresBus},
     config::{BusKind, Settings},
@@ -24,24 +26,40 @@ pub(super) fn bus(
     seams: &Seams,
     stop: &CancellationToken,
 ) -> Result<Bus> {
+    let (entropy, stop) = (Arc::clone(&seams.entropy), stop.clone());
     match &settings.bus.kind {
         // Nobody else reaches a private database.
-        BusKind::Postgres if settings.database.url.is_none() => Ok(Bus::in_process()),
-        BusKind::Postgres => {
-            Ok(PostgresBus { database, entropy: Arc::clone(&seams.entropy), stop: stop.clone() }.start())
+        BusKind::Postgres { url: None } if settings.database.url.is_none() => Ok(Bus::in_process()),
+        BusKind::Postgres { url: None } => Ok(PostgresBus { database, entropy, stop }.start()),
+        BusKind::Postgres { url: Some(url) } => {
+            // The URL holds a password, so the cause is not told.
+            let database = url.expose().parse().ok().context(
+                "bus.url is no PostgreSQL URL; write it like postgres://user:password@host/database",
+            )?;
+            Ok(PostgresBus { database, entropy, stop }.start())
         }
-        BusKind::Nats { .. } => {
-            anyhow::bail!("this binary was built without NATS; set bus.kind = \"postgres\"")
+        #[cfg(feature = "nats")]
+        BusKind::Nats { url } => {
+            let extra_roots = extra_roots(settings)?;
+            Ok(NatsBus { url: url.clone(), extra_roots, entropy, stop }.start()?)
         }
+        #[cfg(not(feature = "nats"))]
+        BusKind::Nats { .. } => anyhow::bail!(
+            "this binary was built without NATS; set bus.kind = \"postgres\", or build it with the feature nats"
+        ),
+    }
+}
+
+fn extra_roots(settings: &Settings) -> Result<Vec<u8>> {
+    match &settings.egress.extra_roots {
+        None => Ok(Vec::new()),
+        Some(path) => std::fs::read(path)
+            .with_context(|| format!("egress.extra_roots: {} can't be read", path.display())),
     }
 }
 
 pub(super) fn provider(settings: &Settings) -> Result<ProviderClient> {
-    let roots = match &settings.egress.extra_roots {
-        None => Vec::new(),
-        Some(path) => std::fs::read(path)
-            .with_context(|| format!("egress.extra_roots: {} can't be read", path.display()))?,
-    };
+    let roots = extra_roots(settings)?;
     Ok(ProviderClient::new(settings.egress.policy, provider::Limits::default(), &roots)?)
 }
 

@@ -71,6 +71,11 @@ fn describe() {
     describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");
     describe_counter!(metric::RELAY_CLOSED, "Relay connections closed from here, by close code");
+    describe_counter!(metric::KNOCKS_SENT, "Knocks sent to other replicas");
+    describe_counter!(metric::KNOCKS_RECEIVED, "Knocks of other replicas that were heard");
+    describe_gauge!(metric::KNOCKS_WAITING, "Knocks that wait to be sent");
+    describe_gauge!(metric::KNOCKS_WAITING_LIMIT, "How many knocks may wait to be sent");
+    describe_gauge!(metric::BUS_CONNECTED, "1 while other replicas are heard");
     describe_counter!(metric::KNOCKS_DROPPED, "Knocks at other replicas that were dropped");
     describe_gauge!(metric::HTTP_REQUESTS_HANDLED, "HTTP requests that are being handled, by listener");
     describe_gauge!(metric::HTTP_REQUESTS_LIMIT, "HTTP requests that may be handled at once");

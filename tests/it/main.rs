@@ -36,6 +36,9 @@ mod identity;
 mod importing;
 mod key_races;
 mod key_removal;
+mod knocks;
+#[cfg(feature = "nats")]
+mod knocks_over_nats;
 mod layering;
 mod limits;
 mod linking;

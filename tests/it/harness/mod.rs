@@ -13,6 +13,7 @@ pub(crate) mod frames;
 mod hold;
 pub(crate) mod home;
 mod link_to_database;
+mod nats;
 mod process;
 mod provider;
 mod recipient;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     hold::Hold,
     home::{Home, Relay, call_with},
     link_to_database::DatabaseLink,
+    nats::NatsServer,
     process::{Process, begin, run_to_end},
     provider::{Answer, Provider, TokenRequest},
     recipient::Recipient,
