@@ -1,6 +1,12 @@
 //! From the merged layers to [`Settings`]: each value parsed, each number within its range.
 
-use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -83,6 +89,9 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             poll: seconds(layers, "relay.poll_seconds", 1..=300)?,
             connections_per_device: count(layers, "relay.connections_per_device", 1..=1000)?,
             max_connections: count(layers, "relay.max_connections", 1..=1_000_000)?,
+            bind: address(layers, "relay.bind")?,
+            handshakes_at_once: count(layers, "relay.handshakes_at_once", 1..=100_000)?,
+            handshakes_waiting: count(layers, "relay.handshakes_waiting", 0..=1_000_000)?,
         },
         refresh: Refresh {
             margin: seconds(layers, "refresh.margin_seconds", 0..=86_400)?,
@@ -110,6 +119,13 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
 fn parsed<T: FromStr>(layers: &mut Layers, key: &str, rule: &str) -> Result<T, SettingsError> {
     let text = layers.text(key)?;
     text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| invalid(key, rule))
+}
+
+fn address(layers: &mut Layers, key: &str) -> Result<Option<SocketAddr>, SettingsError> {
+    let Some(text) = layers.text(key)? else { return Ok(None) };
+    let address =
+        text.trim().parse().map_err(|_| invalid(key, "must be an address and a port, like 127.0.0.1:8082"));
+    address.map(Some)
 }
 
 fn public_url(layers: &mut Layers) -> Result<PublicUrl, SettingsError> {

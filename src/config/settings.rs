@@ -133,6 +133,12 @@ settings! {
         connections_per_device: usize,
         /// `relay.max_connections`, of this process.
         max_connections: usize,
+        /// `relay.bind`; nothing means the public listener alone.
+        bind: Option<SocketAddr>,
+        /// `relay.handshakes_at_once`
+        handshakes_at_once: usize,
+        /// `relay.handshakes_waiting`
+        handshakes_waiting: usize,
     }
     /// `[refresh]`
     Refresh {
@@ -209,6 +215,13 @@ impl Settings {
         if self.server.bind == self.admin.bind && self.server.bind.port() != 0 {
             return Err(SettingsError::Contradiction(
                 "server.bind and admin.bind are the same; the operator's listener needs a port of its own",
+            ));
+        }
+        let shared =
+            |bind: SocketAddr| bind.port() != 0 && (bind == self.server.bind || bind == self.admin.bind);
+        if self.relay.bind.is_some_and(shared) {
+            return Err(SettingsError::Contradiction(
+                "relay.bind is the same as server.bind or admin.bind; the relay's listener needs a port of its own",
             ));
         }
         Ok(())

@@ -28,6 +28,20 @@ pub const HTTP_REQUESTS_HANDLED: &str = "cloudlink_http_requests_handled";
 pub const HTTP_REQUESTS_LIMIT: &str = "cloudlink_http_requests_limit";
 /// Counter: records that were not logged because their place in the code had written too many.
 pub const LOG_RECORDS_LEFT_OUT: &str = "cloudlink_log_records_left_out_total";
+/// Gauge: relay connections and waiting polls, each of which takes one of [`RELAY_PLACES_LIMIT`] places.
+pub const RELAY_PLACES: &str = "cloudlink_relay_places";
+/// Gauge: `relay.max_connections`.
+pub const RELAY_PLACES_LIMIT: &str = "cloudlink_relay_places_limit";
+/// Gauge: the most relay connections that there may be: `relay.max_connections`.
+pub const RELAY_CONNECTIONS_LIMIT: &str = "cloudlink_relay_connections_limit";
+/// Gauge: relay connections that are being made.
+pub const RELAY_HANDSHAKES: &str = "cloudlink_relay_handshakes";
+/// Gauge: `relay.handshakes_at_once`.
+pub const RELAY_HANDSHAKES_LIMIT: &str = "cloudlink_relay_handshakes_limit";
+/// Gauge: relay connections that wait until they are made.
+pub const RELAY_HANDSHAKES_WAITING: &str = "cloudlink_relay_handshakes_waiting";
+/// Gauge: `relay.handshakes_waiting`.
+pub const RELAY_HANDSHAKES_WAITING_LIMIT: &str = "cloudlink_relay_handshakes_waiting_limit";
 /// Counter: HTTP answers. Labels `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS: &str = "cloudlink_http_requests_total";
 

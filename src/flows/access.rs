@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Broker, BrokerSettings};
+use super::{Broker, BrokerSettings, token_proof::TokenProof};
 use crate::{
     domain::{
         clock::{Entropy, draw},
@@ -124,14 +124,26 @@ impl AccessControl {
 
     /// Whether what a token was obtained with has lost its trust since.
     pub fn is_revoked(&self, claims: &AccessClaims) -> bool {
-        if self.read(|known| known.revoked.contains(&claims.id)) {
+        self.is_void(claims.id, claims.subject, &claims.obtained_with, claims.issued_after)
+    }
+
+    /// Whether a token that was believed is still to be believed, its end apart.
+    pub fn stands(&self, proof: &TokenProof, now: OffsetDateTime) -> bool {
+        let verifier = self.read(|known| known.verifier.clone());
+        let signed =
+            verifier.is_some_and(|known| known.keys(now).any(|key| key.kid().as_str() == &*proof.key));
+        signed && !self.is_void(proof.id, proof.subject, &proof.obtained_with, proof.issued_after)
+    }
+
+    fn is_void(&self, id: Uuid, subject: Subject, obtained_with: &Credential, issued_after: i64) -> bool {
+        if self.read(|known| known.revoked.contains(&id)) {
             return true;
         }
-        let Subject::Device(device) = claims.subject else { return false };
+        let Subject::Device(device) = subject else { return false };
         let concerns = |revocation: &Revocation| {
             revocation.device == device
-                && claims.issued_after < revocation.number
-                && match (&revocation.revoked, &claims.obtained_with) {
+                && issued_after < revocation.number
+                && match (&revocation.revoked, obtained_with) {
                     (Revoked::Everything, _)
                     | (Revoked::ByPassword, Credential::Password | Credential::Login(_)) => true,
                     (Revoked::ByKey(revoked), Credential::TrustedKey(key)) => revoked == key,

@@ -32,6 +32,7 @@ mod sign_in;
 mod sign_in_decisions;
 mod sign_in_grants;
 mod sweep;
+mod token_proof;
 mod tokens;
 mod unlink;
 
@@ -65,6 +66,7 @@ pub use self::{
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
     sign_in_grants::{GivenBack, RevokeError, SignInGrantError},
     sweep::{keep_access_fresh, sweep},
+    token_proof::TokenProof,
     tokens::{Need, TokenUnavailable},
 };
 // What verbs answer with: whoever calls them needs no room below this one.

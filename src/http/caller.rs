@@ -15,6 +15,7 @@ use crate::{
     domain::{
         audit::{Actor, Origin},
         ids::{DeviceId, SlotAddress, SlotName},
+        secret::BearerToken,
         topic::Channel,
     },
     flows::{AccessClaims, AccessError, Broker, Credential, Subject},
@@ -138,20 +139,23 @@ impl FromRequest for MaybeCaller {
 async fn authenticate(request: &HttpRequest) -> Result<Option<Caller>, Problem> {
     let Some(broker) = request.app_data::<web::Data<Broker>>() else { return Err(Problem::not_found()) };
     match Authorization::of(request.headers()) {
-        Authorization::Bearer(token) => {
-            let claims = broker.access.verify(token.expose(), broker.now()).map_err(|error| match error {
-                AccessError::NotReady => Problem::unavailable("not_ready", 1),
-                AccessError::Token(_) | AccessError::Revoked => Problem::unauthorized(),
-            })?;
-            Ok(Some(match claims.subject {
-                Subject::Owner => Caller::Owner,
-                Subject::Device(device) => Caller::Device(device, Box::new(claims)),
-            }))
-        }
+        Authorization::Bearer(token) => bearer(broker, &token).map(Some),
         Authorization::Basic(credentials) => owner(request, broker, &credentials).await.map(Some),
         Authorization::Unreadable => Err(Problem::unauthorized()),
         Authorization::Missing => Ok(None),
     }
+}
+
+/// Whoever a token speaks for.
+pub(super) fn bearer(broker: &Broker, token: &BearerToken) -> Result<Caller, Problem> {
+    let claims = broker.access.verify(token.expose(), broker.now()).map_err(|error| match error {
+        AccessError::NotReady => Problem::unavailable("not_ready", 1),
+        AccessError::Token(_) | AccessError::Revoked => Problem::unauthorized(),
+    })?;
+    Ok(match claims.subject {
+        Subject::Owner => Caller::Owner,
+        Subject::Device(device) => Caller::Device(device, Box::new(claims)),
+    })
 }
 
 /// The owner, by name and password; a wrong one is counted and recorded.
@@ -162,6 +166,16 @@ pub(super) async fn owner(
 ) -> Result<Caller, Problem> {
     let client = ClientAddress::extract(request).await?;
     let throttles = request.app_data::<web::Data<Throttles>>().ok_or_else(Problem::unauthorized)?;
+    owner_from(client, throttles, broker, credentials).await
+}
+
+/// The same, from a network that is known already.
+pub(super) async fn owner_from(
+    client: ClientAddress,
+    throttles: &Throttles,
+    broker: &Broker,
+    credentials: &BasicCredentials,
+) -> Result<Caller, Problem> {
     let taken = throttles.logins.take(client.0, broker.now());
     taken.map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
     if broker.access.is_owner(&credentials.user, &credentials.password) {

@@ -188,6 +188,11 @@ impl Problem {
         Self::new(status, code, detail)
     }
 
+    /// 400: the relay's address, without the handshake of a WebSocket (RFC 6455 §4.1).
+    pub fn websocket_required() -> Self {
+        Self::bad_request("websocket_required", "This address speaks WebSocket.")
+    }
+
     /// Adds a header to the answer.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -198,6 +203,11 @@ impl Problem {
     /// The sentence for the caller.
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// Its status.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// The stable word.

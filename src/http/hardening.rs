@@ -41,13 +41,13 @@ const ONE_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// How browsers reach the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Edge {
+pub(super) enum Edge {
     Tls,
     Plain,
 }
 
 impl Edge {
-    fn of(frame: &Frame) -> Self {
+    pub(super) fn of(frame: &Frame) -> Self {
         if frame.public_url.is_https() { Self::Tls } else { Self::Plain }
     }
 }
@@ -153,7 +153,7 @@ fn unexplained<B: MessageBody>(response: &HttpResponse<B>, headers: &HeaderMap) 
     (bare || stock).then(|| Problem::of_status(status))
 }
 
-fn dress(headers: &mut HeaderMap, id: &RequestId, edge: Edge) {
+pub(super) fn dress(headers: &mut HeaderMap, id: &RequestId, edge: Edge) {
     let foreign: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
     for name in foreign {
@@ -178,7 +178,7 @@ fn dress(headers: &mut HeaderMap, id: &RequestId, edge: Edge) {
     }
 }
 
-fn count(route: String, status: StatusCode) {
+pub(super) fn count(route: String, status: StatusCode) {
     metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "status" => status.as_str().to_owned())
         .increment(1);
 }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header::{HeaderValue, ORIGIN, SEC_WEBSOCKET_PROTOCOL},
+    http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL},
     web,
 };
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
@@ -15,8 +15,10 @@ use tokio::sync::watch;
 use super::{
     caller::Caller,
     error::Problem,
-    extract::{Bearer, QueryPairs, StrictJson},
+    extract::{Bearer, ClientAddress, QueryPairs, StrictJson},
     frame::Frame,
+    relay_door::{Door, Entered},
+    throttle::Throttles,
 };
 use crate::{
     domain::{
@@ -26,10 +28,10 @@ use crate::{
         secret::BearerToken,
         slot::Ack,
     },
-    flows::{AccessClaims, Broker, Need, OverrideError, TokenUnavailable},
+    flows::{AccessClaims, Broker, Need, OverrideError, TokenProof, TokenUnavailable},
     relay::{
-        CallError, CallOutcome, HangUp, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Socket,
-        Standing, Wanted,
+        CallError, CallOutcome, HangUp, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Standing,
+        Upgraded, Wanted,
     },
 };
 
@@ -52,24 +54,18 @@ async fn connect(
     payload: web::Payload,
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
-    caller: Caller,
-    bearer: Option<Bearer>,
+    throttles: web::Data<Throttles>,
+    client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
-    refuse_foreign_origin(&request)?;
-    let access = access(&broker, caller, bearer)?;
-    if !offers_subprotocol(&request) {
-        return Err(Problem::bad_request(
-            "subprotocol_required",
-            "Offer the WebSocket subprotocol cloudlink.v1.",
-        ));
-    }
-    let admission = relay.admit(access.device).map_err(|_| Problem::too_many_requests(5))?;
-    let (mut response, session, stream) = actix_ws::handle(&request, payload)
-        .map_err(|_| Problem::bad_request("websocket_required", "This address speaks WebSocket."))?;
+    let (headers, public_url) = (request.headers(), &Frame::of(&request)?.public_url);
+    let door = Door { broker: &broker, relay: &relay, throttles: &throttles, public_url };
+    let Entered { places, access } = door.enter(headers, client).await?;
+    let (mut response, session, stream) =
+        actix_ws::handle(&request, payload).map_err(|_| Problem::websocket_required())?;
     response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    let socket = Socket { session, stream, hang_up: request.conn_data::<HangUp>().cloned() };
-    let calls: Arc<dyn SlotCalls> = Arc::new(BrokerCalls(broker.get_ref().clone()));
-    actix_web::rt::spawn(relay.get_ref().clone().serve(admission, access, calls, socket));
+    let socket = Upgraded::new(session, stream, request.conn_data::<HangUp>().cloned());
+    let calls = Arc::new(BrokerCalls(broker.into_inner()));
+    actix_web::rt::spawn(relay.get_ref().clone().serve_upgraded(places, access, calls, socket));
     Ok(response)
 }
 
@@ -80,7 +76,7 @@ async fn poll(
     bearer: Option<Bearer>,
     query: QueryPairs,
 ) -> Result<HttpResponse, Problem> {
-    let access = access(&broker, caller, bearer)?;
+    let access = access(&broker, caller, bearer.as_ref().map(|bearer| &bearer.0))?;
     let wait = match query.one("wait")? {
         None | Some("") => 0,
         Some(text) => text.parse::<u64>().ok().filter(|seconds| *seconds <= 60).ok_or_else(|| {
@@ -106,7 +102,7 @@ async fn ack(
     bearer: Option<Bearer>,
     body: StrictJson<Acknowledgement>,
 ) -> Result<HttpResponse, Problem> {
-    let access = access(&broker, caller, bearer)?;
+    let access = access(&broker, caller, bearer.as_ref().map(|bearer| &bearer.0))?;
     let slot: SlotName = body.0.slot.parse().map_err(|_| Problem::not_found())?;
     match relay.ack(&access, slot, Version(body.0.version)).await? {
         Ack::Advanced | Ack::Unchanged => Ok(HttpResponse::NoContent().finish()),
@@ -114,9 +110,14 @@ async fn ack(
     }
 }
 
-fn access(broker: &Broker, caller: Caller, bearer: Option<Bearer>) -> Result<RelayAccess, Problem> {
+/// What the caller's token allows at the relay, by whichever way.
+pub(super) fn access(
+    broker: &web::Data<Broker>,
+    caller: Caller,
+    token: Option<&BearerToken>,
+) -> Result<RelayAccess, Problem> {
     let (device, claims): (_, AccessClaims) = caller.device_key()?;
-    let bearer = bearer.ok_or_else(Problem::unauthorized)?;
+    let proof = TokenProof::of(token.ok_or_else(Problem::unauthorized)?, &claims);
     if claims.topics.subs.is_empty() {
         return Err(Problem::forbidden());
     }
@@ -124,33 +125,18 @@ fn access(broker: &Broker, caller: Caller, bearer: Option<Bearer>) -> Result<Rel
         device,
         topics: claims.topics,
         expires_at: claims.expires_at,
-        standing: Arc::new(TokenStanding { broker: broker.clone(), token: bearer.0 }),
+        standing: Arc::new(TokenStanding { broker: broker.clone().into_inner(), proof }),
     })
 }
 
-/// A browser's page can open sockets to anywhere; plugins send no `Origin` at all (H02).
-fn refuse_foreign_origin(request: &HttpRequest) -> Result<(), Problem> {
-    let ours = Frame::of(request)?.public_url.origin();
-    match request.headers().get(ORIGIN) {
-        Some(origin) if origin.as_bytes() != ours.as_bytes() => Err(Problem::forbidden()),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn offers_subprotocol(request: &HttpRequest) -> bool {
-    let offers = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let mut names = offers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    names.any(|name| name.trim() == SUBPROTOCOL)
-}
-
 struct TokenStanding {
-    broker: Broker,
-    token: BearerToken,
+    broker: Arc<Broker>,
+    proof: TokenProof,
 }
 
 impl Standing for TokenStanding {
     fn is_revoked(&self) -> bool {
-        self.broker.access.verify(self.token.expose(), self.broker.now()).is_err()
+        !self.broker.access.stands(&self.proof, self.broker.now())
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -158,16 +144,17 @@ impl Standing for TokenStanding {
     }
 }
 
-struct BrokerCalls(Broker);
+/// Answers what plugins ask over the relay.
+pub(super) struct BrokerCalls(pub(super) Arc<Broker>);
 
 impl SlotCalls for BrokerCalls {
-    fn settings(&self, address: SlotAddress, patch: Object) -> LocalBoxFuture<'static, CallOutcome> {
-        let broker = self.0.clone();
+    fn settings(&self, address: SlotAddress, patch: Object) -> BoxFuture<'static, CallOutcome> {
+        let broker = Arc::clone(&self.0);
         Box::pin(async move { broker.override_settings(&address, &patch).await.map_err(CallError::from) })
     }
 
-    fn token(&self, address: SlotAddress) -> LocalBoxFuture<'static, CallOutcome> {
-        let broker = self.0.clone();
+    fn token(&self, address: SlotAddress) -> BoxFuture<'static, CallOutcome> {
+        let broker = Arc::clone(&self.0);
         Box::pin(async move { broker.deliver_token(&address, Need::ForUse).await.map_err(CallError::from) })
     }
 }

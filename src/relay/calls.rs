@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, future::LocalBoxFuture, stream::FuturesUnordered};
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::timeout;
 
 use super::protocol::{Call, CallError, CallId, Request};
@@ -25,13 +25,13 @@ pub type CallOutcome = Result<Object, CallError>;
 /// whether the slot exists is for the implementation to say ([`CallError::not_found`]).
 pub trait SlotCalls: Send + Sync + 'static {
     /// Merges a patch into the slot's overrides; answers the effective configuration, redacted.
-    fn settings(&self, address: SlotAddress, patch: Object) -> LocalBoxFuture<'static, CallOutcome>;
+    fn settings(&self, address: SlotAddress, patch: Object) -> BoxFuture<'static, CallOutcome>;
 
     /// The slot's access token, refreshed first if it is due.
-    fn token(&self, address: SlotAddress) -> LocalBoxFuture<'static, CallOutcome>;
+    fn token(&self, address: SlotAddress) -> BoxFuture<'static, CallOutcome>;
 }
 
-type Running = LocalBoxFuture<'static, (SlotName, CallId, CallOutcome)>;
+type Running = BoxFuture<'static, (SlotName, CallId, CallOutcome)>;
 
 /// The calls of one connection.
 pub(super) struct Calls {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     impl SlotCalls for Scripted {
-        fn settings(&self, address: SlotAddress, patch: Object) -> LocalBoxFuture<'static, CallOutcome> {
+        fn settings(&self, address: SlotAddress, patch: Object) -> BoxFuture<'static, CallOutcome> {
             self.started.lock().unwrap().push(format!("settings {}", address.slot));
             let finish = Arc::clone(&self.finish);
             Box::pin(async move {
@@ -118,7 +118,7 @@ mod tests {
             })
         }
 
-        fn token(&self, address: SlotAddress) -> LocalBoxFuture<'static, CallOutcome> {
+        fn token(&self, address: SlotAddress) -> BoxFuture<'static, CallOutcome> {
             self.started.lock().unwrap().push(format!("token {}", address.slot));
             Box::pin(std::future::pending())
         }

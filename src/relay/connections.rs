@@ -9,9 +9,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::watch;
+use metrics::Gauge;
+use tokio::sync::{Notify, watch};
 
-use crate::domain::ids::{DeviceId, SlotName, Version};
+use crate::domain::{
+    ids::{DeviceId, SlotName, Version},
+    metric,
+};
 
 /// The newest version of every slot of a device.
 pub(super) type Versions = BTreeMap<SlotName, Version>;
@@ -48,27 +52,32 @@ pub(super) struct Connections(Arc<Registry>);
 
 struct Registry {
     capacity: Capacity,
-    by_device: Mutex<HashMap<DeviceId, Vec<Place>>>,
+    by_device: Mutex<HashMap<DeviceId, Vec<Arc<Place>>>>,
     count: watch::Sender<usize>,
+    gauge: Gauge,
 }
 
+/// What the slow poll found for one connection, until it is looked at. There are many of these: a watch channel would
+/// take five times the memory.
+#[derive(Default)]
 struct Place {
-    number: Arc<()>,
-    versions: watch::Sender<Arc<Versions>>,
+    versions: Mutex<Option<Arc<Versions>>>,
+    told: Notify,
 }
 
 /// A place among the connections, until dropped.
 pub struct Admission {
     connections: Connections,
     device: DeviceId,
-    number: Arc<()>,
-    versions: watch::Receiver<Arc<Versions>>,
+    place: Arc<Place>,
 }
 
 impl Connections {
     pub(super) fn new(capacity: Capacity) -> Self {
+        let limit = u32::try_from(capacity.total).unwrap_or(u32::MAX);
+        metrics::gauge!(metric::RELAY_PLACES_LIMIT).set(f64::from(limit));
         let (by_device, count) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(Registry { capacity, by_device, count }))
+        Self(Arc::new(Registry { capacity, by_device, count, gauge: metrics::gauge!(metric::RELAY_PLACES) }))
     }
 
     pub(super) fn admit(&self, device: DeviceId) -> Result<Admission, Refused> {
@@ -76,15 +85,15 @@ impl Connections {
         if *self.0.count.borrow() >= self.0.capacity.total {
             return Err(Refused::Server);
         }
-        let places = by_device.entry(device).or_default();
+        let places = by_device.entry(device).or_insert_with(|| Vec::with_capacity(1));
         if places.len() >= self.0.capacity.per_device {
             return Err(Refused::Device);
         }
-        let (sender, versions) = watch::channel(Arc::default());
-        let number = Arc::new(());
-        places.push(Place { number: Arc::clone(&number), versions: sender });
+        let place = Arc::<Place>::default();
+        places.push(Arc::clone(&place));
         self.0.count.send_modify(|count| *count += 1);
-        Ok(Admission { connections: self.clone(), device, number, versions })
+        self.0.gauge.increment(1.0);
+        Ok(Admission { connections: self.clone(), device, place })
     }
 
     /// The devices that are connected.
@@ -95,7 +104,8 @@ impl Connections {
     /// Tells a device's connections what the database holds.
     pub(super) fn tell(&self, device: DeviceId, versions: &Arc<Versions>) {
         for place in self.lock().get(&device).into_iter().flatten() {
-            place.versions.send_replace(Arc::clone(versions));
+            *place.lock() = Some(Arc::clone(versions));
+            place.told.notify_one();
         }
     }
 
@@ -111,8 +121,14 @@ impl Connections {
         *self.0.count.borrow()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Vec<Place>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Vec<Arc<Place>>>> {
         self.0.by_device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Versions>>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,12 +138,14 @@ impl Admission {
         self.device
     }
 
-    /// Waits until the slow poll has asked the database again.
+    /// Waits until the slow poll has asked the database again. Nothing is lost if the future is dropped.
     pub(super) async fn versions(&mut self) -> Arc<Versions> {
-        if self.versions.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            if let Some(versions) = self.place.lock().take() {
+                return versions;
+            }
+            self.place.told.notified().await;
         }
-        Arc::clone(&self.versions.borrow_and_update())
     }
 }
 
@@ -135,12 +153,13 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut by_device = self.connections.lock();
         if let Some(places) = by_device.get_mut(&self.device) {
-            places.retain(|place| !Arc::ptr_eq(&place.number, &self.number));
+            places.retain(|place| !Arc::ptr_eq(place, &self.place));
             if places.is_empty() {
                 by_device.remove(&self.device);
             }
         }
         self.connections.0.count.send_modify(|count| *count -= 1);
+        self.connections.0.gauge.decrement(1.0);
     }
 }
 
@@ -174,7 +193,7 @@ mod tests {
         let versions: Arc<Versions> = Arc::new([("a".parse().unwrap(), Version(1))].into());
         connections.tell(HOME, &versions);
         assert_eq!(mine.versions().await, versions);
-        assert!(!other.versions.has_changed().unwrap());
+        assert!(other.place.lock().is_none());
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Answer, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing};
+use super::{Answer, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing, StateOf};
 use crate::{
     bus::Bus,
     domain::{
@@ -84,6 +84,10 @@ impl Slot {
     /// A slot whose configuration was last changed at `version`.
     pub(super) fn at(name: &'static str, version: i64) -> Self {
         Self { name, version, configuration_version: version, ..Self::default() }
+    }
+
+    fn state_of(&self) -> StateOf {
+        (HOME, Ok(self.state()))
     }
 
     pub(super) fn state(&self) -> SlotState {
@@ -181,12 +185,16 @@ impl Database {
 }
 
 impl SlotSource for Database {
-    fn list_states(&self, _device: DeviceId) -> Answer<'_, Vec<SlotState>> {
-        self.ask(|slots| slots.values().map(Slot::state).collect())
+    fn list_states<'a>(&'a self, devices: &'a [DeviceId]) -> Answer<'a, Vec<StateOf>> {
+        let here = devices.contains(&HOME);
+        self.ask(|slots| slots.values().filter(|_| here).map(Slot::state_of).collect())
     }
 
-    fn find_state<'a>(&'a self, address: &'a SlotAddress) -> Answer<'a, Option<SlotState>> {
-        self.ask(|slots| slots.get(address.slot.as_str()).map(Slot::state))
+    fn find_states<'a>(&'a self, addresses: &'a [SlotAddress]) -> Answer<'a, Vec<StateOf>> {
+        let wanted = addresses.iter().filter(|address| address.device == HOME);
+        self.ask(|slots| {
+            wanted.filter_map(|address| slots.get(address.slot.as_str()).map(Slot::state_of)).collect()
+        })
     }
 
     fn list_versions<'a>(

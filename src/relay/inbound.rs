@@ -1,18 +1,36 @@
 //! What arrives on a socket, with its limits: messages, the parts of one, and the peer's breaches of RFC 6455.
 
-use std::io::ErrorKind;
-
 use actix_web::web::Bytes;
-use actix_ws::{Item, Message, ProtocolError};
 
 use super::{close::Close, protocol::LARGEST_MESSAGE};
 
-/// Bytes of the largest frame that is read whole. Above [`LARGEST_MESSAGE`], so that a message which is a
-/// little too big can be refused by a close frame that arrives, and not by a reset connection.
+/// Bytes of the largest frame that the HTTP server reads whole. Above [`LARGEST_MESSAGE`], so that a message which is
+/// a little too big can be refused by a close frame that arrives, and not by a reset connection.
 pub(super) const LARGEST_FRAME: usize = 4 * LARGEST_MESSAGE;
 
 /// Parts that one message may come in.
 const MOST_PARTS: usize = 256;
+
+/// What a transport read: one frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// A text message, or its first part.
+    Text { last: bool, payload: Bytes },
+    /// A further part.
+    Continuation { last: bool, payload: Bytes },
+    /// A binary message, or its first part.
+    Binary,
+    /// A ping.
+    Ping(Bytes),
+    /// A pong.
+    Pong,
+    /// A close frame.
+    Close,
+    /// A frame that is too big to be read.
+    TooBig,
+    /// What is no frame that a client may send.
+    Breach,
+}
 
 /// Something that arrived.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,51 +51,60 @@ pub(super) enum Arrival {
 
 /// The parts of a message that is not yet whole.
 #[derive(Debug, Default)]
-pub(super) struct Inbound {
-    parts: usize,
+pub(super) struct Inbound(Option<Box<Parts>>);
+
+#[derive(Debug, Default)]
+struct Parts {
+    count: usize,
     text: Vec<u8>,
 }
 
 impl Inbound {
-    /// Takes what the stream gave.
-    pub(super) fn take(&mut self, message: Option<Result<Message, ProtocolError>>) -> Arrival {
-        match message {
-            Some(Ok(Message::Text(text))) if text.len() > LARGEST_MESSAGE => Arrival::Refused(Close::TooBig),
-            Some(Ok(Message::Text(text))) => Arrival::Text(text.into()),
-            Some(Ok(Message::Binary(_) | Message::Continuation(Item::FirstBinary(_)))) => {
-                Arrival::Refused(Close::Binary)
+    /// Takes what was read.
+    pub(super) fn take(&mut self, piece: Piece) -> Arrival {
+        match (piece, &mut self.0) {
+            (Piece::Text { last: true, payload }, None) => whole(payload.into()),
+            (Piece::Text { last: false, payload }, parts @ None) => {
+                parts.insert(Box::default()).add(&payload)
             }
-            Some(Ok(Message::Continuation(Item::FirstText(part) | Item::Continue(part)))) => self.part(&part),
-            Some(Ok(Message::Continuation(Item::Last(part)))) => {
-                let arrival = self.part(&part);
-                if arrival == Arrival::Control { self.whole() } else { arrival }
+            (Piece::Continuation { last: false, payload }, Some(parts)) => parts.add(&payload),
+            (Piece::Continuation { last: true, payload }, Some(parts)) => {
+                let arrival = parts.add(&payload);
+                let refused = arrival != Arrival::Control;
+                if refused { arrival } else { whole(self.0.take().unwrap_or_default().text) }
             }
-            Some(Ok(Message::Ping(payload))) => Arrival::Ping(payload),
-            Some(Ok(Message::Pong(_) | Message::Nop)) => Arrival::Control,
-            Some(Ok(Message::Close(_))) => Arrival::Closes,
-            None => Arrival::Gone,
-            Some(Err(ProtocolError::Overflow)) => Arrival::Refused(Close::TooBig),
-            Some(Err(ProtocolError::Io(error))) if error.kind() != ErrorKind::InvalidData => Arrival::Gone,
-            Some(Err(_)) => Arrival::Refused(Close::Protocol),
+            (Piece::Binary, None) => Arrival::Refused(Close::Binary),
+            (Piece::Ping(payload), _) => Arrival::Ping(payload),
+            (Piece::Pong, _) => Arrival::Control,
+            (Piece::Close, _) => Arrival::Closes,
+            (Piece::TooBig, _) => Arrival::Refused(Close::TooBig),
+            // A part of no message, or a message amid the parts of another (§5.4).
+            (Piece::Continuation { .. }, None)
+            | (Piece::Text { .. } | Piece::Binary, Some(_))
+            | (Piece::Breach, _) => Arrival::Refused(Close::Protocol),
         }
     }
+}
 
-    fn part(&mut self, part: &[u8]) -> Arrival {
-        self.parts += 1;
+impl Parts {
+    fn add(&mut self, part: &[u8]) -> Arrival {
+        self.count += 1;
         self.text.extend_from_slice(part);
-        if self.parts > MOST_PARTS || self.text.len() > LARGEST_MESSAGE {
+        if self.count > MOST_PARTS || self.text.len() > LARGEST_MESSAGE {
             Arrival::Refused(Close::TooBig)
         } else {
             Arrival::Control
         }
     }
+}
 
-    fn whole(&mut self) -> Arrival {
-        self.parts = 0;
-        match String::from_utf8(std::mem::take(&mut self.text)) {
-            Ok(text) => Arrival::Text(text),
-            Err(_) => Arrival::Refused(Close::Protocol),
-        }
+fn whole(text: Vec<u8>) -> Arrival {
+    if text.len() > LARGEST_MESSAGE {
+        return Arrival::Refused(Close::TooBig);
+    }
+    match String::from_utf8(text) {
+        Ok(text) => Arrival::Text(text),
+        Err(_) => Arrival::Refused(Close::Protocol),
     }
 }
 
@@ -85,52 +112,65 @@ impl Inbound {
 mod tests {
     use super::*;
 
-    fn parts(parts: Vec<Item>) -> Vec<Arrival> {
+    fn first(text: &'static str) -> Piece {
+        Piece::Text { last: false, payload: text.into() }
+    }
+
+    fn more(last: bool, payload: impl Into<Bytes>) -> Piece {
+        Piece::Continuation { last, payload: payload.into() }
+    }
+
+    fn take(pieces: Vec<Piece>) -> Vec<Arrival> {
         let mut inbound = Inbound::default();
-        parts.into_iter().map(|part| inbound.take(Some(Ok(Message::Continuation(part))))).collect()
+        pieces.into_iter().map(|piece| inbound.take(piece)).collect()
     }
 
     #[test]
-    fn a_message_may_come_in_parts() {
-        let mut arrivals = parts(vec![
-            Item::FirstText("a".into()),
-            Item::Continue("ä".into()),
-            Item::Last("b".into()),
-            Item::FirstText("c".into()),
-            Item::Last("".into()),
+    fn a_message_may_come_in_parts_with_control_frames_in_between() {
+        let arrivals = take(vec![
+            first("a"),
+            Piece::Ping("p".into()),
+            more(false, "ä"),
+            Piece::Pong,
+            more(true, "b"),
+            first("c"),
+            more(true, ""),
         ]);
-        let (last, third) = (arrivals.pop(), arrivals.remove(2));
-        assert_eq!(third, Arrival::Text("aäb".to_owned()));
-        assert_eq!(last, Some(Arrival::Text("c".to_owned())));
+        let text = |text: &str| Arrival::Text(text.to_owned());
+        let (part, ping) = (|| Arrival::Control, Arrival::Ping("p".into()));
+        assert_eq!(arrivals, [part(), ping, part(), part(), text("aäb"), part(), text("c")]);
     }
 
     #[test]
     fn h06_endless_or_huge_parts_are_refused() {
-        let empty = (0..=MOST_PARTS).map(|_| Item::Continue(Bytes::new())).collect();
-        assert_eq!(parts(empty).last(), Some(&Arrival::Refused(Close::TooBig)));
+        let mut empty = vec![first("")];
+        empty.extend((0..MOST_PARTS).map(|_| more(false, "")));
+        assert_eq!(take(empty).last(), Some(&Arrival::Refused(Close::TooBig)));
         let half = || Bytes::from(vec![b'x'; LARGEST_MESSAGE / 2]);
-        let fits = parts(vec![Item::FirstText(half()), Item::Last(half())]);
-        assert!(matches!(&fits[1], Arrival::Text(text) if text.len() == LARGEST_MESSAGE));
-        for last in [Item::Continue("x".into()), Item::Last("x".into())] {
-            let huge = parts(vec![Item::FirstText(half()), Item::Continue(half()), last]);
+        let fits = take(vec![first(""), more(false, half()), more(true, half())]);
+        assert!(matches!(&fits[2], Arrival::Text(text) if text.len() == LARGEST_MESSAGE));
+        for last in [false, true] {
+            let huge = take(vec![first("x"), more(false, half()), more(last, half())]);
             assert_eq!(huge.last(), Some(&Arrival::Refused(Close::TooBig)));
         }
+        let payload = vec![b'x'; LARGEST_MESSAGE + 1].into();
+        assert_eq!(take(vec![Piece::Text { last: true, payload }]), [Arrival::Refused(Close::TooBig)]);
     }
 
     #[test]
     fn what_is_binary_broken_or_no_utf_8_is_refused() {
-        let take = |message| Inbound::default().take(Some(message));
-        assert_eq!(take(Ok(Message::Binary("x".into()))), Arrival::Refused(Close::Binary));
-        assert_eq!(
-            take(Ok(Message::Continuation(Item::FirstBinary("x".into())))),
-            Arrival::Refused(Close::Binary)
-        );
-        assert_eq!(take(Err(ProtocolError::Overflow)), Arrival::Refused(Close::TooBig));
-        assert_eq!(take(Err(ProtocolError::UnmaskedFrame)), Arrival::Refused(Close::Protocol));
-        let reserved_bits = ProtocolError::Io(ErrorKind::InvalidData.into());
-        assert_eq!(take(Err(reserved_bits)), Arrival::Refused(Close::Protocol));
-        assert_eq!(take(Err(ProtocolError::Io(ErrorKind::ConnectionReset.into()))), Arrival::Gone);
-        let broken = parts(vec![Item::FirstText(Bytes::from_static(b"\xc3")), Item::Last("(".into())]);
-        assert_eq!(broken[1], Arrival::Refused(Close::Protocol));
+        let refusal = |pieces| match take(pieces).pop() {
+            Some(Arrival::Refused(close)) => close,
+            other => panic!("refused, not {other:?}"),
+        };
+        assert_eq!(refusal(vec![Piece::Binary]), Close::Binary);
+        assert_eq!(refusal(vec![Piece::TooBig]), Close::TooBig);
+        assert_eq!(refusal(vec![Piece::Breach]), Close::Protocol);
+        assert_eq!(refusal(vec![more(true, "x")]), Close::Protocol);
+        assert_eq!(refusal(vec![first("x"), first("y")]), Close::Protocol);
+        assert_eq!(refusal(vec![first("x"), Piece::Binary]), Close::Protocol);
+        let broken = |last| Piece::Text { last, payload: Bytes::from_static(b"\xc3") };
+        assert_eq!(refusal(vec![broken(true)]), Close::Protocol);
+        assert_eq!(refusal(vec![broken(false), more(true, "(")]), Close::Protocol);
     }
 }

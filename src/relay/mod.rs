@@ -17,39 +17,49 @@ mod connections;
 mod event;
 #[cfg(test)]
 mod fixture;
+mod frame;
+mod handshakes;
 mod hang_up;
 mod inbound;
+mod loader;
 mod outbox;
 mod poller;
 mod polling;
 mod protocol;
+#[cfg(test)]
+mod served;
 mod session;
 mod socket;
 mod source;
+mod standing;
 mod state;
+mod transport;
+mod upgraded;
+mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-use time::OffsetDateTime;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::connections::Connections;
 pub use self::{
     budget::Limits,
     calls::{CallOutcome, SlotCalls},
     close::Close,
     connections::{Admission, Capacity, Refused},
     event::{Change, Event},
+    handshakes::{Busy, Handshake, HandshakeLimits},
     hang_up::HangUp,
     polling::{LONGEST_WAIT, PollError, Wanted},
     protocol::{
         Call, CallError, CallId, ClientFrame, FrameError, LARGEST_MESSAGE, Request, SUBPROTOCOL, ServerFrame,
     },
-    socket::Socket,
-    source::{Answer, SlotSource},
+    source::{Answer, SlotSource, StateOf},
+    standing::{RelayAccess, Standing},
     state::{Since, events},
+    upgraded::Upgraded,
+    wire::Wire,
 };
+use self::{connections::Connections, handshakes::Handshakes, loader::Loader};
 use crate::{
     bus::Bus,
     domain::{
@@ -58,7 +68,7 @@ use crate::{
         metric,
         public_url::PublicUrl,
         slot::Ack,
-        topic::{Channel, Topics},
+        topic::Channel,
     },
     store::StoreError,
 };
@@ -84,6 +94,8 @@ pub struct RelaySettings {
     pub limits: Limits,
     /// How many connections there may be.
     pub capacity: Capacity,
+    /// How many of them are made at once.
+    pub handshakes: HandshakeLimits,
 }
 
 impl Default for RelaySettings {
@@ -98,36 +110,8 @@ impl Default for RelaySettings {
             reconnect_spread: Duration::from_secs(10),
             limits: Limits::default(),
             capacity: Capacity::default(),
+            handshakes: HandshakeLimits::default(),
         }
-    }
-}
-
-/// Whether an access token still stands. Made for one token by whoever checked it.
-pub trait Standing: Send + Sync + 'static {
-    /// Whether it has been revoked: with its key, by a password change, or with the key that signed it.
-    fn is_revoked(&self) -> bool;
-
-    /// Changes whenever the answer of [`Standing::is_revoked`] may have become another.
-    fn changes(&self) -> watch::Receiver<u64>;
-}
-
-/// What an access token, already checked, allows.
-#[derive(Clone)]
-pub struct RelayAccess {
-    /// Its device.
-    pub device: DeviceId,
-    /// What it may hear and say.
-    pub topics: Topics,
-    /// When it ends.
-    pub expires_at: OffsetDateTime,
-    /// Whether it still stands.
-    pub standing: Arc<dyn Standing>,
-}
-
-impl RelayAccess {
-    /// How long it is still valid; zero once it is not.
-    fn remaining(&self, now: OffsetDateTime) -> Duration {
-        socket::until(self.expires_at, now)
     }
 }
 
@@ -154,12 +138,28 @@ pub struct RelayParts {
 pub struct Relay {
     parts: Arc<RelayParts>,
     connections: Connections,
+    handshakes: Arc<Handshakes>,
+    loader: Loader,
 }
 
 impl Relay {
     /// A relay without connections.
     pub fn new(parts: RelayParts) -> Self {
-        Self { connections: Connections::new(parts.settings.capacity), parts: Arc::new(parts) }
+        let settings = &parts.settings;
+        let limit = u32::try_from(settings.capacity.total).unwrap_or(u32::MAX);
+        metrics::gauge!(metric::RELAY_CONNECTIONS_LIMIT).set(f64::from(limit));
+        Self {
+            connections: Connections::new(settings.capacity),
+            handshakes: Arc::new(Handshakes::new(settings.handshakes)),
+            loader: Loader::new(Arc::clone(&parts.source), settings.database),
+            parts: Arc::new(parts),
+        }
+    }
+
+    /// Waits for a place among the handshakes, for a while. Ask before anything is done for one, and hand it to
+    /// [`Relay::serve`].
+    pub async fn handshake(&self) -> Result<Handshake, Busy> {
+        self.handshakes.begin().await
     }
 
     /// Finds a place for a connection of `device`. Ask before the handshake is answered.
@@ -170,12 +170,23 @@ impl Relay {
     /// Serves a WebSocket until it ends. `calls` answers its `settings` and `token` frames.
     pub async fn serve(
         self,
-        admission: Admission,
+        places: (Handshake, Admission),
         access: RelayAccess,
         calls: Arc<dyn SlotCalls>,
-        socket: Socket,
+        socket: Wire,
     ) {
-        socket::serve(self, admission, access, calls, socket).await;
+        socket::serve(self, places, access, calls, socket).await;
+    }
+
+    /// The same for one that the HTTP server carries.
+    pub async fn serve_upgraded(
+        self,
+        places: (Handshake, Admission),
+        access: RelayAccess,
+        calls: Arc<dyn SlotCalls>,
+        socket: Upgraded,
+    ) {
+        socket::serve(self, places, access, calls, socket).await;
     }
 
     /// Acknowledges all versions of a slot up to `version`; a slot outside the topics is an unknown one.

@@ -3,10 +3,7 @@
 //! Nothing older than what was sent is sent again. A slot that vanished is `unlinked`, once. A slot that was
 //! deleted and installed again under its name starts its versions anew; its client id tells the two apart.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use time::OffsetDateTime;
 
@@ -26,20 +23,22 @@ use crate::{
 };
 
 struct Sent {
+    slot: SlotName,
     version: Version,
-    client_id: String,
+    client_id: Box<str>,
 }
 
 /// What a connection has been told.
 pub(super) struct Outbox {
     public_url: Arc<PublicUrl>,
     entropy: Arc<dyn Entropy>,
-    sent: BTreeMap<SlotName, Sent>,
+    /// By the slot's name. Most connections have one slot or two, for which a map would take ten times the memory.
+    sent: Vec<Sent>,
 }
 
 impl Outbox {
     pub(super) fn new(public_url: Arc<PublicUrl>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { public_url, entropy, sent: BTreeMap::new() }
+        Self { public_url, entropy, sent: Vec::new() }
     }
 
     /// The events that bring the connection from what it was told to `states`, which is all that was found
@@ -52,39 +51,62 @@ impl Outbox {
     ) -> Vec<Event> {
         let found: BTreeSet<&SlotName> = states.iter().map(|state| &state.address.slot).collect();
         let vanished: Vec<SlotName> = match looked {
-            Knocked::Everything => self.sent.keys().filter(|slot| !found.contains(slot)).cloned().collect(),
+            Knocked::Everything => {
+                let told = self.sent.iter().map(|sent| &sent.slot);
+                told.filter(|slot| !found.contains(slot)).cloned().collect()
+            }
             Knocked::Slots(slots) => slots.iter().filter(|slot| !found.contains(slot)).cloned().collect(),
         };
         let mut events: Vec<Event> = vanished.iter().filter_map(|slot| self.forget(slot)).collect();
         for state in states {
-            let replaced = |sent: &Sent| sent.client_id != state.credentials.client_id;
-            if self.sent.get(&state.address.slot).is_some_and(replaced) {
-                events.extend(self.forget(&state.address.slot));
+            let slot = &state.address.slot;
+            let replaced = |sent: &Sent| *sent.client_id != *state.credentials.client_id;
+            if self.told(slot).is_some_and(replaced) {
+                events.extend(self.forget(slot));
             }
-            let since = match self.sent.get(&state.address.slot) {
+            let since = match self.told(slot) {
                 None => Since::NewConnection,
                 Some(sent) if sent.version < state.version => Since::Version(sent.version),
                 Some(_) => continue,
             };
             events.extend(state::events(state, since, now, &self.public_url, self.entropy.as_ref()));
-            let sent = Sent { version: state.version, client_id: state.credentials.client_id.clone() };
-            self.sent.insert(state.address.slot.clone(), sent);
+            self.remember(state);
         }
         events
     }
 
     /// Where the database differs from what was told.
     pub(super) fn differing(&self, versions: &Versions) -> BTreeSet<SlotName> {
-        let vanished = self.sent.keys().filter(|slot| !versions.contains_key(slot));
+        let vanished = self.sent.iter().map(|sent| &sent.slot).filter(|slot| !versions.contains_key(slot));
         let news = versions
             .iter()
-            .filter(|(slot, version)| self.sent.get(slot).is_none_or(|sent| sent.version != **version));
+            .filter(|(slot, version)| self.told(slot).is_none_or(|sent| sent.version != **version));
         vanished.chain(news.map(|(slot, _)| slot)).cloned().collect()
+    }
+
+    fn place(&self, slot: &SlotName) -> Result<usize, usize> {
+        self.sent.binary_search_by(|sent| sent.slot.cmp(slot))
+    }
+
+    fn told(&self, slot: &SlotName) -> Option<&Sent> {
+        self.place(slot).ok().and_then(|at| self.sent.get(at))
+    }
+
+    fn remember(&mut self, state: &SlotState) {
+        match self.place(&state.address.slot) {
+            Ok(at) => self.sent.iter_mut().skip(at).take(1).for_each(|sent| sent.version = state.version),
+            Err(at) => {
+                let client_id = state.credentials.client_id.as_str().into();
+                self.sent.reserve_exact(1);
+                self.sent
+                    .insert(at, Sent { slot: state.address.slot.clone(), version: state.version, client_id });
+            }
+        }
     }
 
     /// The last word about a slot that is gone.
     fn forget(&mut self, slot: &SlotName) -> Option<Event> {
-        let sent = self.sent.remove(slot)?;
+        let sent = self.place(slot).ok().map(|at| self.sent.remove(at))?;
         let version = Version(sent.version.0.saturating_add(1));
         Some(Event { slot: slot.clone(), version, change: Change::Unlinked })
     }

@@ -11,7 +11,7 @@ use super::{
     Relay, RelayAccess,
     connections::Refused,
     event::Event,
-    socket,
+    standing,
     state::{self, Since},
 };
 use crate::{
@@ -65,9 +65,10 @@ impl Relay {
             if access.standing.is_revoked() || access.remaining(self.clock().now()).is_zero() {
                 return Err(PollError::TokenEnded);
             }
-            let reading = self.source().list_states(access.device);
-            let states =
-                timeout(self.settings().database, reading).await.map_err(|_| PollError::Timeout)??;
+            let devices = [access.device];
+            let reading = timeout(self.settings().database, self.source().list_states(&devices));
+            let rows = reading.await.map_err(|_| PollError::Timeout)??;
+            let states = rows.into_iter().map(|(_, state)| state).collect::<Result<Vec<_>, _>>()?;
             let events = self.render(access, &states, wanted);
             let enough = !events.is_empty() || wanted == Wanted::All || Instant::now() >= deadline;
             if enough || self.drain().is_cancelled() {
@@ -78,7 +79,7 @@ impl Relay {
                 loop {
                     tokio::select! {
                         _ = knocks.recv() => return,
-                        () = socket::changed(&mut revocations) => return,
+                        () = standing::changed(&mut revocations) => return,
                         () = self.drain().cancelled() => return,
                         versions = admission.versions() => {
                             let same = |state: &SlotState| versions.get(&state.address.slot) == Some(&state.version);

@@ -1,34 +1,30 @@
 //! The I/O of one relay connection: one `select!`, and the effects that the session decides on.
 //!
 //! Every send has a time limit, so a peer that does not read holds up itself alone and only until then;
-//! what waits for it is bounded by the channel of its socket. Every question to the database has one too.
+//! what waits for it is bounded by its transport. Every question to the database has one too.
 //! The end of the socket loses nothing: what was not acknowledged is rendered again on the next connection.
+//!
+//! Connections are many and mostly idle, so what one keeps while it waits is small: the work itself is done in a future
+//! of its own that is gone afterwards, one timer serves the heartbeat and the token's end, and calls have a place only
+//! once there are any.
 
-use std::{error::Error, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{collections::VecDeque, error::Error, ops::ControlFlow, pin::pin, sync::Arc, time::Duration};
 
-use actix_ws::{CloseCode, CloseReason, Message, MessageStream};
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{
-    Admission, HangUp, Relay, RelayAccess, SlotCalls,
-    calls::Calls,
+    Admission, Relay, RelayAccess, SlotCalls,
+    calls::{CallOutcome, Calls},
     close::Close,
-    inbound::{Arrival, Inbound, LARGEST_FRAME},
-    protocol::ServerFrame,
+    handshakes::Handshake,
+    inbound::Arrival,
+    protocol::{Call, CallId, ServerFrame},
     session::{BEATS, Effect, Session},
-    source::SlotSource,
+    standing::revoked,
+    transport::{Gone, Outgoing, Parting, Transport},
 };
 use crate::{
-    bus::Knocked,
-    domain::{
-        clock::{Clock, Entropy, draw},
-        ids::{DeviceId, SlotAddress},
-        metric,
-        slot::{Ack, SlotState},
-    },
+    domain::{clock::draw, ids::DeviceId, metric, slot::Ack},
     store::StoreError,
 };
 
@@ -42,49 +38,33 @@ enum End {
     Gone,
 }
 
-/// A WebSocket after its handshake.
-pub struct Socket {
-    /// Where frames go.
-    pub session: actix_ws::Session,
-    /// Where frames come from.
-    pub stream: MessageStream,
-    /// Ends the connection below, where the server has remembered it.
-    pub hang_up: Option<HangUp>,
-}
-
 /// Serves a connection until it ends.
-pub(super) async fn serve(
+pub(super) async fn serve<T: Transport>(
     relay: Relay,
-    mut admission: Admission,
+    (handshake, admission): (Handshake, Admission),
     access: RelayAccess,
-    calls: Arc<dyn SlotCalls>,
-    socket: Socket,
+    answering: Arc<dyn SlotCalls>,
+    transport: T,
 ) {
     let _counted = Counted::new();
-    let settings = relay.settings();
-    let stream = socket.stream.max_frame_size(LARGEST_FRAME);
-    let mut line = Line {
-        calls: Calls::new(calls, access.device, settings.call),
-        session: Session::new(
-            access.device,
-            access.topics.clone(),
-            access.expires_at,
-            relay.public_url(),
-            Arc::clone(&relay.parts.entropy),
-            settings,
-        ),
-        output: socket.session,
-        stream,
-        device: access.device,
-        relay: &relay,
-    };
-    let end = match line.converse(&mut admission, &access).await {
+    let remaining = access.remaining(relay.clock().now());
+    let session = Session::new(
+        access.device,
+        access.topics,
+        access.expires_at,
+        relay.public_url(),
+        Arc::clone(&relay.parts.entropy),
+        relay.settings(),
+    );
+    let mut line = Line { relay, device: access.device, session, answering, calls: None, transport };
+    let revoked = revoked(access.standing);
+    let end = match line.converse(handshake, admission, revoked, remaining).await {
         ControlFlow::Break(end) => end,
         ControlFlow::Continue(never) => match never {},
     };
     match end {
-        End::Closed(close) => line.close(close, socket.hang_up.as_ref()).await,
-        End::Left => line.answer_close(socket.hang_up.as_ref()).await,
+        End::Closed(close) => Box::pin(line.close(close)).await,
+        End::Left => Box::pin(line.answer_close()).await,
         End::Gone => {}
     }
 }
@@ -106,114 +86,125 @@ impl Drop for Counted {
     }
 }
 
-struct Line<'a> {
-    relay: &'a Relay,
+struct Line<T> {
+    relay: Relay,
     device: DeviceId,
     session: Session,
-    calls: Calls,
-    output: actix_ws::Session,
-    stream: MessageStream,
+    answering: Arc<dyn SlotCalls>,
+    /// Once there is one.
+    calls: Option<Box<Calls>>,
+    transport: T,
 }
 
-impl Line<'_> {
+impl<T: Transport> Line<T> {
     async fn converse(
         &mut self,
-        admission: &mut Admission,
-        access: &RelayAccess,
+        handshake: Handshake,
+        mut admission: Admission,
+        revoked: impl Future<Output = ()>,
+        remaining: Duration,
     ) -> ControlFlow<End, std::convert::Infallible> {
-        let mut inbound = Inbound::default();
-        let mut knocks = self.relay.bus().subscribe(access.device);
-        let mut revocations = access.standing.changes();
+        let mut handshake = Some(handshake);
+        let mut knocks = self.relay.bus().subscribe(self.device);
+        let drain = self.relay.drain().clone();
+        let mut drained = pin!(drain.cancelled());
+        let mut revoked = pin!(revoked);
         let period = self.relay.settings().heartbeat / BEATS;
-        let mut beats = interval_at(Instant::now() + period, period);
-        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let expiry = tokio::time::sleep(access.remaining(self.clock().now()));
-        let token_ended = async {
-            tokio::select! {
-                () = expiry => {}
-                () = revoked(access, &mut revocations) => {}
-            }
-        };
-        tokio::pin!(token_ended);
+        let start = Instant::now();
+        let (mut beat, expiry) = (start + period, start + remaining);
+        let mut timer = pin!(sleep_until(beat.min(expiry)));
 
         let mut effects = self.session.opened();
         loop {
-            tokio::select! {
-                biased;
-                () = &mut token_ended => return ControlFlow::Break(End::Closed(Close::TokenEnded)),
-                done = self.perform(effects) => done?,
+            if !effects.is_empty() {
+                let working = async {
+                    tokio::select! {
+                        biased;
+                        () = &mut revoked => ControlFlow::Break(End::Closed(Close::TokenEnded)),
+                        () = sleep_until(expiry) => ControlFlow::Break(End::Closed(Close::TokenEnded)),
+                        done = self.perform(effects) => done,
+                    }
+                };
+                Box::pin(working).await?;
             }
+            // It was told its state: the next one's turn.
+            drop(handshake.take());
             effects = tokio::select! {
-                message = self.stream.recv() => match inbound.take(message) {
-                    Arrival::Text(text) => self.session.text(&text, self.clock().now()),
-                    Arrival::Ping(payload) => self.session.ping(payload, self.clock().now()),
-                    Arrival::Control => self.session.control(self.clock().now()),
+                arrival = self.transport.recv() => match arrival {
+                    Arrival::Text(text) => self.session.text(&text, self.relay.clock().now()),
+                    Arrival::Ping(payload) => self.session.ping(payload, self.relay.clock().now()),
+                    Arrival::Control => self.session.control(self.relay.clock().now()),
                     Arrival::Refused(close) => vec![Effect::Close(close)],
                     Arrival::Closes => return ControlFlow::Break(End::Left),
                     Arrival::Gone => return ControlFlow::Break(End::Gone),
                 },
                 knocked = knocks.recv() => self.session.knocked(knocked),
                 versions = admission.versions() => self.session.compared(&versions),
-                (id, outcome) = self.calls.next() => Session::replied(id, outcome),
-                _ = beats.tick() => self.session.beat(self.clock().now()),
-                () = &mut token_ended => return ControlFlow::Break(End::Closed(Close::TokenEnded)),
-                () = self.relay.drain().cancelled() => Session::draining(self.reconnect_after_ms()),
+                (id, outcome) = answered(&mut self.calls) => Session::replied(id, outcome),
+                () = &mut timer => {
+                    let now = Instant::now();
+                    if now >= expiry {
+                        return ControlFlow::Break(End::Closed(Close::TokenEnded));
+                    }
+                    beat = now + period;
+                    timer.as_mut().reset(beat.min(expiry));
+                    self.session.beat(self.relay.clock().now())
+                }
+                () = &mut revoked => return ControlFlow::Break(End::Closed(Close::TokenEnded)),
+                () = &mut drained => Session::draining(self.reconnect_after_ms()),
             };
         }
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) -> ControlFlow<End> {
-        let mut effects = std::collections::VecDeque::from(effects);
+        let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Send(frame) => self.send(&frame).await?,
-                Effect::Pong(payload) => self.within_time(self.output.clone().pong(&payload)).await?,
-                Effect::Ping => self.within_time(self.output.clone().ping(b"")).await?,
+                Effect::Send(frame) => self.tell(&frame).await?,
+                Effect::Pong(payload) => self.send(Outgoing::Pong(payload)).await?,
+                Effect::Ping => self.send(Outgoing::Ping).await?,
                 Effect::Ack(address, version) => {
-                    let outcome = self.in_time(self.source().ack(&address, version)).await;
+                    let outcome =
+                        in_time(&self.relay, self.device, self.relay.source().ack(&address, version)).await;
                     if matches!(outcome, Some(Ack::Advanced)) {
                         metrics::counter!(metric::EVENTS_ACKED).increment(1);
                     }
                 }
                 Effect::Compare => {
-                    if let Some(rows) = self.in_time(self.source().list_versions(&[self.device])).await {
+                    let devices = [self.device];
+                    let asking = self.relay.source().list_versions(&devices);
+                    if let Some(rows) = in_time(&self.relay, self.device, asking).await {
                         let versions = rows.into_iter().map(|(_, slot, version)| (slot, version)).collect();
                         effects.extend(self.session.compared(&versions));
                     }
                 }
                 Effect::Look(looked) => {
-                    let more = match self.look(&looked).await {
-                        Some(states) => self.session.loaded(&looked, states, self.clock().now()),
+                    let more = match self.relay.loader.look(self.device, looked.clone()).await {
+                        Some(states) => self.session.loaded(&looked, states, self.relay.clock().now()),
                         None => self.session.not_loaded(),
                     };
                     more.into_iter().rev().for_each(|effect| effects.push_front(effect));
                 }
-                Effect::Call(call) => {
-                    if let Err((id, error)) = self.calls.take(call) {
-                        effects.extend(Session::replied(id, Err(error)));
-                    }
-                }
+                Effect::Call(call) => effects.extend(self.call(call)),
                 Effect::Close(close) => return ControlFlow::Break(End::Closed(close)),
             }
         }
         ControlFlow::Continue(())
     }
 
-    async fn look(&self, looked: &Knocked) -> Option<Vec<SlotState>> {
-        let slots = match looked {
-            Knocked::Everything => return self.in_time(self.source().list_states(self.device)).await,
-            Knocked::Slots(slots) => slots,
-        };
-        let mut states = Vec::with_capacity(slots.len());
-        for slot in slots {
-            let address = SlotAddress { device: self.device, slot: slot.clone() };
-            states.extend(self.in_time(self.source().find_state(&address)).await?);
+    fn call(&mut self, call: Call) -> Vec<Effect> {
+        let calls = self.calls.get_or_insert_with(|| {
+            let patience = self.relay.settings().call;
+            Box::new(Calls::new(Arc::clone(&self.answering), self.device, patience))
+        });
+        match calls.take(call) {
+            Ok(()) => Vec::new(),
+            Err((id, error)) => Session::replied(id, Err(error)),
         }
-        Some(states)
     }
 
-    async fn send(&self, frame: &ServerFrame) -> ControlFlow<End> {
-        self.within_time(self.output.clone().text(frame.to_text())).await?;
+    async fn tell(&mut self, frame: &ServerFrame) -> ControlFlow<End> {
+        self.send(Outgoing::Text(frame.to_text())).await?;
         if matches!(frame, ServerFrame::Event(_)) {
             metrics::counter!(metric::EVENTS_SENT).increment(1);
         }
@@ -221,109 +212,76 @@ impl Line<'_> {
     }
 
     /// Sends, or gives the peer up.
-    async fn within_time(
-        &self,
-        sending: impl Future<Output = Result<(), actix_ws::Closed>>,
-    ) -> ControlFlow<End> {
-        match timeout(self.relay.settings().send, sending).await {
+    async fn send(&mut self, message: Outgoing) -> ControlFlow<End> {
+        match timeout(self.relay.settings().send, self.transport.send(message)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
-            Ok(Err(actix_ws::Closed)) => ControlFlow::Break(End::Gone),
+            Ok(Err(Gone)) => ControlFlow::Break(End::Gone),
             Err(_) => ControlFlow::Break(End::Closed(Close::TooSlow)),
-        }
-    }
-
-    /// Asks the database. What fails is told to the operator here; the peer learns it from the slow poll.
-    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-        match timeout(self.relay.settings().database, asking).await {
-            Ok(Ok(answer)) => Some(answer),
-            Ok(Err(error)) => {
-                let error: &(dyn Error + 'static) = &error;
-                tracing::warn!(device = %self.device, error, "the relay could not ask the database");
-                None
-            }
-            Err(_) => {
-                tracing::warn!(device = %self.device, "the database took too long for the relay");
-                None
-            }
         }
     }
 
     /// Closes, and gives the peer a moment to read why: with unread bytes behind it, a connection that ends at
     /// once is reset, and the close frame is lost.
-    async fn close(self, close: Close, hang_up: Option<&HangUp>) {
+    async fn close(self, close: Close) {
         metrics::counter!(metric::RELAY_CLOSED, "code" => close.code().to_string()).increment(1);
         tracing::debug!(device = %self.device, code = close.code(), "relay connection closed");
-        let Self { output, mut stream, relay, .. } = self;
-        let reason = CloseReason {
-            code: CloseCode::Other(close.code()),
-            description: Some(close.reason().to_owned()),
-        };
+        let Self { mut transport, relay, .. } = self;
         let goodbye = async {
-            output.close(Some(reason)).await.ok()?;
-            while let Some(Ok(message)) = stream.recv().await {
-                if matches!(message, Message::Close(_)) {
-                    break;
+            transport.send(Outgoing::Close(Some(close))).await?;
+            loop {
+                if let Arrival::Closes | Arrival::Gone = transport.recv().await {
+                    return Ok::<_, Gone>(());
                 }
             }
-            Some(())
         };
-        part(timeout(relay.settings().linger, goodbye).await.is_ok(), hang_up);
+        let done = timeout(relay.settings().linger, goodbye).await;
+        transport.part(if done.is_ok() { Parting::InPeace } else { Parting::AtOnce });
     }
 
     /// Answers the peer's close frame.
-    async fn answer_close(self, hang_up: Option<&HangUp>) {
-        part(timeout(self.relay.settings().linger, self.output.close(None)).await.is_ok(), hang_up);
+    async fn answer_close(self) {
+        let Self { mut transport, relay, .. } = self;
+        let done = timeout(relay.settings().linger, transport.send(Outgoing::Close(None))).await;
+        transport.part(if done.is_ok() { Parting::InPeace } else { Parting::AtOnce });
     }
 
     fn reconnect_after_ms(&self) -> u64 {
-        let random = u64::from(u32::from_be_bytes(draw(self.entropy())));
+        let random = u64::from(u32::from_be_bytes(draw(self.relay.entropy())));
         let spread = u64::try_from(self.relay.settings().reconnect_spread.as_millis()).unwrap_or(u64::MAX);
         FIRST_RECONNECT_MS.saturating_add(random.saturating_mul(spread) >> 32)
     }
+}
 
-    fn source(&self) -> &dyn SlotSource {
-        self.relay.source()
-    }
-
-    fn clock(&self) -> &dyn Clock {
-        self.relay.clock()
-    }
-
-    fn entropy(&self) -> &dyn Entropy {
-        self.relay.entropy()
+/// Asks the database. What fails is told to the operator here; the peer learns it from the slow poll.
+async fn in_time<A>(
+    relay: &Relay,
+    device: DeviceId,
+    asking: impl Future<Output = Result<A, StoreError>>,
+) -> Option<A> {
+    match timeout(relay.settings().database, asking).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            let error: &(dyn Error + 'static) = &error;
+            tracing::warn!(%device, error, "the relay could not ask the database");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(%device, "the database took too long for the relay");
+            None
+        }
     }
 }
 
-/// Ends the TCP connection: after what is queued, if the peer has read our close frame or will.
-fn part(in_peace: bool, hang_up: Option<&HangUp>) {
-    match hang_up {
-        Some(hang_up) if in_peace => hang_up.after_writing(),
-        Some(hang_up) => hang_up.now(),
-        None => {}
+/// The next answer to a call; forever, where there never was one.
+async fn answered(calls: &mut Option<Box<Calls>>) -> (CallId, CallOutcome) {
+    match calls {
+        Some(calls) => calls.next().await,
+        None => std::future::pending().await,
     }
 }
 
 /// The soonest that a peer is asked to come back after a goodbye, milliseconds.
 const FIRST_RECONNECT_MS: u64 = 500;
-
-/// Waits until the token is revoked.
-async fn revoked(access: &RelayAccess, revocations: &mut watch::Receiver<u64>) {
-    while !access.standing.is_revoked() {
-        changed(revocations).await;
-    }
-}
-
-/// Waits until revocations may have changed; forever, once nobody can change them.
-pub(super) async fn changed(revocations: &mut watch::Receiver<u64>) {
-    if revocations.changed().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// From `now` to `at`; zero where that is past.
-pub(super) fn until(at: time::OffsetDateTime, now: time::OffsetDateTime) -> Duration {
-    Duration::try_from(at - now).unwrap_or(Duration::ZERO)
-}
 
 #[cfg(test)]
 #[path = "socket_tests.rs"]

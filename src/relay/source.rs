@@ -13,13 +13,16 @@ use crate::{
 /// A question to the database that may fail.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// A slot's state, or why it can't be read, with the device that it belongs to.
+pub type StateOf = (DeviceId, Result<SlotState, StoreError>);
+
 /// Reads slots' newest states and acknowledges them.
 pub trait SlotSource: Send + Sync + 'static {
-    /// The states of all slots of a device.
-    fn list_states(&self, device: DeviceId) -> Answer<'_, Vec<SlotState>>;
+    /// The states of all slots of these devices.
+    fn list_states<'a>(&'a self, devices: &'a [DeviceId]) -> Answer<'a, Vec<StateOf>>;
 
-    /// The state of one slot, where it exists.
-    fn find_state<'a>(&'a self, address: &'a SlotAddress) -> Answer<'a, Option<SlotState>>;
+    /// The states of these slots, as far as they exist.
+    fn find_states<'a>(&'a self, addresses: &'a [SlotAddress]) -> Answer<'a, Vec<StateOf>>;
 
     /// The newest version of every slot of these devices.
     fn list_versions<'a>(&'a self, devices: &'a [DeviceId])
@@ -30,12 +33,12 @@ pub trait SlotSource: Send + Sync + 'static {
 }
 
 impl SlotSource for Store {
-    fn list_states(&self, device: DeviceId) -> Answer<'_, Vec<SlotState>> {
-        Box::pin(self.list_states(device))
+    fn list_states<'a>(&'a self, devices: &'a [DeviceId]) -> Answer<'a, Vec<StateOf>> {
+        Box::pin(self.list_states(devices))
     }
 
-    fn find_state<'a>(&'a self, address: &'a SlotAddress) -> Answer<'a, Option<SlotState>> {
-        Box::pin(self.find_state(address))
+    fn find_states<'a>(&'a self, addresses: &'a [SlotAddress]) -> Answer<'a, Vec<StateOf>> {
+        Box::pin(self.find_states(addresses))
     }
 
     fn list_versions<'a>(

@@ -30,6 +30,7 @@ use crate::{
         frame::{Frame, Limits},
         health::Readiness,
         load::Load,
+        relay_listener::RelayListener,
         server::{Tuning, listen},
         throttle::Throttles,
     },
@@ -69,6 +70,7 @@ pub struct Application {
     relay: Relay,
     readiness: Readiness,
     servers: Vec<actix_web::dev::Server>,
+    relay_listener: Option<RelayListener>,
     public: SocketAddr,
     admin: SocketAddr,
     stop_background: CancellationToken,
@@ -156,6 +158,7 @@ impl Application {
             metrics,
         };
 
+        let relay_listener = parts::relay_listener(settings, &data, &frame)?;
         let server = &settings.server;
         let tuning = Tuning::new(server.workers, server.max_connections, server.drain);
         let routes = data.clone();
@@ -175,6 +178,7 @@ impl Application {
             public: public.address,
             admin: admin.address,
             servers: vec![public.server, admin.server],
+            relay_listener,
             stop_background,
             stop_sweep: CancellationToken::new(),
             stop_relay,
@@ -191,6 +195,11 @@ impl Application {
     /// Where the operator's listener waits.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where the relay's own listener waits, if there is one.
+    pub fn relay_addr(&self) -> Option<SocketAddr> {
+        self.relay_listener.as_ref().map(RelayListener::address)
     }
 
     /// The broker, for who runs in the same process.
@@ -217,7 +226,14 @@ impl Application {
         });
         let handles: Vec<ServerHandle> = self.servers.iter().map(actix_web::dev::Server::handle).collect();
         let mut servers: Vec<_> = self.servers.into_iter().map(tokio::spawn).collect();
-        tracing::info!(public = %self.public, admin = %self.admin, "serving");
+        match self.relay_listener {
+            None => tracing::info!(public = %self.public, admin = %self.admin, "serving"),
+            Some(listener) => {
+                let relay = listener.address();
+                tracing::info!(public = %self.public, admin = %self.admin, %relay, "serving");
+                tasks.spawn(listener.run(self.stop_relay.clone()));
+            }
+        }
 
         let mut cluster = self.cluster;
         let lost = tokio::select! {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
-use super::Seams;
+use super::{Seams, handlers::HandlerData};
 #[cfg(feature = "nats")]
 use crate::bus::NatsBus;
 use crate::{
@@ -14,11 +14,19 @@ use crate::{
     config::{BusKind, Settings},
     domain::secret::Password,
     flows::{Broker, BrokerSettings, Owner, PkcePolicy},
-    http::health::{Check, Health},
+    http::{
+        frame::Frame,
+        health::{Check, Health},
+        relay_listener::{RelayDoor, RelayListener},
+        server::Tuning,
+    },
     provider::{self, ProviderClient},
-    relay::{Capacity, RelaySettings},
+    relay::{Capacity, HandshakeLimits, RelaySettings},
     store::Store,
 };
+
+/// Connections beyond `relay.max_connections` that may be open, to shake hands or to be told that it is full.
+const SHAKING_HANDS: usize = 1024;
 
 pub(super) fn bus(
     settings: &Settings,
@@ -93,8 +101,35 @@ pub(super) fn relay_settings(settings: &Settings) -> RelaySettings {
             per_device: settings.relay.connections_per_device,
             total: settings.relay.max_connections,
         },
+        handshakes: HandshakeLimits {
+            at_once: settings.relay.handshakes_at_once,
+            waiting: settings.relay.handshakes_waiting,
+            ..HandshakeLimits::default()
+        },
         ..RelaySettings::default()
     }
+}
+
+/// The relay's own listener, where there is one.
+pub(super) fn relay_listener(
+    settings: &Settings,
+    data: &HandlerData,
+    frame: &Frame,
+) -> Result<Option<RelayListener>> {
+    let Some(address) = settings.relay.bind else { return Ok(None) };
+    let tuning = Tuning::new(None, settings.server.max_connections, settings.server.drain);
+    let door = RelayDoor {
+        broker: data.broker.clone(),
+        relay: data.relay.clone(),
+        throttles: data.throttles.clone(),
+        frame: frame.clone(),
+        head: tuning.head,
+        linger: tuning.linger,
+        most: settings.relay.max_connections.saturating_add(SHAKING_HANDS),
+    };
+    let listener = RelayListener::bind(address, door)
+        .with_context(|| format!("relay.bind: {address} can't be listened on"))?;
+    Ok(Some(listener))
 }
 
 pub(super) fn checks(store: &Store, broker: &Broker) -> Vec<Check> {

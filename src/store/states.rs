@@ -40,12 +40,35 @@ macro_rules! select_states {
 }
 
 impl Store {
-    /// The states of all slots of a device, by name. One query.
-    pub async fn list_states(&self, device: DeviceId) -> Result<Vec<SlotState>, StoreError> {
-        let rows = select_states!("list_states", "s.device = $1 order by s.name", device.0)
+    /// The states of all slots of these devices, by name, each with its device. One query. What can't be opened or
+    /// understood is an error of its own, so that it does not keep others from being read.
+    pub async fn list_states(
+        &self,
+        devices: &[DeviceId],
+    ) -> Result<Vec<(DeviceId, Result<SlotState, StoreError>)>, StoreError> {
+        let devices: Vec<uuid::Uuid> = devices.iter().map(|device| device.0).collect();
+        let rows = select_states!("list_states", "s.device = any($1) order by s.device, s.name", &devices)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(|row| self.open_state(row)).collect()
+        Ok(rows.into_iter().map(|row| (DeviceId(row.device), self.open_state(row))).collect())
+    }
+
+    /// The same of these slots alone, as far as they exist. One query.
+    pub async fn find_states(
+        &self,
+        addresses: &[SlotAddress],
+    ) -> Result<Vec<(DeviceId, Result<SlotState, StoreError>)>, StoreError> {
+        let devices: Vec<uuid::Uuid> = addresses.iter().map(|address| address.device.0).collect();
+        let slots: Vec<String> = addresses.iter().map(|address| address.slot.to_string()).collect();
+        let rows = select_states!(
+            "find_states",
+            "(s.device, s.name) in (select device, name from unnest($1::uuid[], $2::text[]) as wanted (device, name))",
+            &devices,
+            &slots
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|row| (DeviceId(row.device), self.open_state(row))).collect())
     }
 
     /// The state of one slot.

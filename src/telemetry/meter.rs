@@ -70,6 +70,13 @@ fn describe() {
     describe_counter!(metric::EVENTS_SENT, "Events sent to plugins, repetitions included");
     describe_counter!(metric::EVENTS_ACKED, "Acknowledgements that moved a slot forward");
     describe_gauge!(metric::RELAY_CONNECTIONS, "Relay connections open now");
+    describe_gauge!(metric::RELAY_CONNECTIONS_LIMIT, "The most relay connections that there may be");
+    describe_gauge!(metric::RELAY_PLACES, "Relay connections and waiting polls");
+    describe_gauge!(metric::RELAY_PLACES_LIMIT, "The most relay connections and waiting polls together");
+    describe_gauge!(metric::RELAY_HANDSHAKES, "Relay connections that are being made");
+    describe_gauge!(metric::RELAY_HANDSHAKES_LIMIT, "The most that are made at once");
+    describe_gauge!(metric::RELAY_HANDSHAKES_WAITING, "Relay connections that wait until they are made");
+    describe_gauge!(metric::RELAY_HANDSHAKES_WAITING_LIMIT, "The most that wait");
     describe_counter!(metric::RELAY_CLOSED, "Relay connections closed from here, by close code");
     describe_counter!(metric::KNOCKS_SENT, "Knocks sent to other replicas");
     describe_counter!(metric::KNOCKS_RECEIVED, "Knocks of other replicas that were heard");

@@ -208,6 +208,11 @@ impl Verifier {
     }
 }
 
+/// The `kid` of a token. That it is signed with this key is known once [`Verifier::verify`] believed it.
+pub fn key_named_by(token: &str) -> Option<String> {
+    Compact::parse(token).ok()?.header("kid").map(str::to_owned)
+}
+
 fn read(claims: &Object, now: OffsetDateTime, issuer: &str) -> Result<AccessClaims, TokenError> {
     if text(claims, "iss")? != issuer {
         return Err(TokenError::Issuer);

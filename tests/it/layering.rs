@@ -31,11 +31,12 @@ const LAYERS: [(&str, &[&str]); 14] = [
 const TOP: [&str; 6] = ["startup", "telemetry", "cli", "dev", "main", "lib"];
 
 /// Outside libraries by the beginning of their name, with the files that may know them.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("sqlx", &["store/", "bus/postgres.rs", "startup", "cluster"]),
     ("async_nats", &["bus/nats.rs"]),
     ("actix_", &["http/", "relay/", "startup", "telemetry/", "cli", "dev/"]),
     ("tracing_actix_web", &["http/", "startup", "telemetry/"]),
+    ("httparse", &["http/relay_head.rs"]),
     ("reqwest", &["provider/", "plugin_client/", "api_client/"]),
     ("anyhow", &["startup", "cli", "dev/", "main.rs"]),
 ];

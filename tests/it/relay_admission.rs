@@ -7,8 +7,25 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Request};
 
 use crate::harness::{
-    Home, PUBLIC, Provider, Relay, Service, frames::handshake_refused, home::call_with, until, within,
+    Home, PUBLIC, Provider, Relay, Service,
+    frames::handshake_refused,
+    home::call_with,
+    listeners::{at_both_listeners, relay_address},
+    until, within,
 };
+
+at_both_listeners! {
+    h03_without_a_valid_token_in_the_header_there_is_no_handshake
+    h02_a_page_of_another_origin_gets_no_socket
+    the_owner_has_no_relay_no_events_and_no_acks
+    h08_a_device_has_so_many_connections_and_no_more
+    h04_a_removed_key_ends_sockets_polls_and_calls_within_five_seconds_on_every_replica
+    a_token_that_expires_ends_its_connection
+    h06_what_is_not_understood_is_said_and_what_is_too_much_ends_the_connection
+    beyond_a_hundred_messages_a_minute_each_is_refused_and_acks_are_not_counted
+    h05_in_every_message_a_slot_of_another_is_like_one_that_does_not_exist
+    a_replica_that_stops_says_when_to_come_back
+}
 
 fn with_header(mut request: Request, name: &'static str, value: &str) -> Request {
     request.headers_mut().insert(name, value.parse().unwrap());
@@ -20,7 +37,6 @@ fn without_header(mut request: Request, name: &'static str) -> Request {
     request
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h03_without_a_valid_token_in_the_header_there_is_no_handshake() {
     let service = Service::start().await;
     let home = Home::bare(&service).await;
@@ -31,7 +47,7 @@ async fn h03_without_a_valid_token_in_the_header_there_is_no_handshake() {
     let forged = token.replace('.', ".A");
     assert_eq!(handshake_refused(Relay::handshake(&service, &forged)).await, 401);
     for name in ["access_token", "token", "authorization"] {
-        let address = service.url.replacen("http", "ws", 1);
+        let address = relay_address(&service);
         let uri = format!("{address}/api/cloudlink/relay?{name}={token}");
         let request =
             with_header(uri.into_client_request().unwrap(), "sec-websocket-protocol", "cloudlink.v1");
@@ -48,7 +64,6 @@ async fn h03_without_a_valid_token_in_the_header_there_is_no_handshake() {
     assert_eq!(handshake_refused(good()).await, 401, "it has expired");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h02_a_page_of_another_origin_gets_no_socket() {
     let service = Service::start().await;
     let home = Home::bare(&service).await;
@@ -73,7 +88,6 @@ async fn h02_a_page_of_another_origin_gets_no_socket() {
     assert!(answer.headers().get("sec-websocket-extensions").is_none(), "H07: no compression");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_owner_has_no_relay_no_events_and_no_acks() {
     let service = Service::start().await;
     let basic = "Basic b3duZXI6YSBwYXNzd29yZCBmb3IgdGhlIG93bmVy";
@@ -87,7 +101,6 @@ async fn the_owner_has_no_relay_no_events_and_no_acks() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h08_a_device_has_so_many_connections_and_no_more() {
     let service = Service::with(&[("RELAY__CONNECTIONS_PER_DEVICE", "2")]).await;
     let (home, other) = (Home::bare(&service).await, Home::bare(&service).await);
@@ -102,7 +115,6 @@ async fn h08_a_device_has_so_many_connections_and_no_more() {
     Relay::attach(&service, &token).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h04_a_removed_key_ends_sockets_polls_and_calls_within_five_seconds_on_every_replica() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -135,7 +147,6 @@ async fn h04_a_removed_key_ends_sockets_polls_and_calls_within_five_seconds_on_e
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_expires_ends_its_connection() {
     let service = Service::with(&[("RELAY__HEARTBEAT_SECONDS", "1")]).await;
     let home = Home::bare(&service).await;
@@ -144,7 +155,6 @@ async fn a_token_that_expires_ends_its_connection() {
     assert_eq!(relay.closed().await, 4401);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h06_what_is_not_understood_is_said_and_what_is_too_much_ends_the_connection() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -176,7 +186,6 @@ async fn h06_what_is_not_understood_is_said_and_what_is_too_much_ends_the_connec
     assert_eq!(relay.closed().await, 1009);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn beyond_a_hundred_messages_a_minute_each_is_refused_and_acks_are_not_counted() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -193,7 +202,6 @@ async fn beyond_a_hundred_messages_a_minute_each_is_refused_and_acks_are_not_cou
     assert!(frames[101].contains("too_many_messages"), "{}", frames[101]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h05_in_every_message_a_slot_of_another_is_like_one_that_does_not_exist() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -237,7 +245,6 @@ async fn h05_in_every_message_a_slot_of_another_is_like_one_that_does_not_exist(
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_stops_says_when_to_come_back() {
     let service = Service::start().await;
     let home = Home::bare(&service).await;

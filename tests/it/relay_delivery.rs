@@ -8,12 +8,21 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use crate::harness::{
     Answer, Home, PUBLIC, Provider, Service,
     frames::{events_in_words, in_words},
+    listeners::at_both_listeners,
     until,
 };
 
+at_both_listeners! {
+    a_slots_life_is_told_state_by_state_and_only_the_last_frame_needs_an_ack
+    the_events_hold_what_a_stock_oauth_library_needs_and_no_secret_of_the_provider
+    a_token_without_an_end_and_a_token_past_its_end_have_a_positive_life
+    h09_acks_that_are_foreign_future_or_repeated_change_nothing
+    every_connection_of_a_device_is_told_and_a_slots_token_hears_its_slot_alone
+    a_consent_on_one_replica_reaches_the_relay_of_another_with_the_bus_and_without
+}
+
 const OWN_CLIENT: &str = "another-client";
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_slots_life_is_told_state_by_state_and_only_the_last_frame_needs_an_ack() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -75,7 +84,6 @@ async fn a_slots_life_is_told_state_by_state_and_only_the_last_frame_needs_an_ac
     assert_eq!(relay.told(1).await, ["heating 1 customns/oauth"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_events_hold_what_a_stock_oauth_library_needs_and_no_secret_of_the_provider() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     provider.always(Answer::Json(
@@ -117,7 +125,6 @@ async fn the_events_hold_what_a_stock_oauth_library_needs_and_no_secret_of_the_p
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_an_end_and_a_token_past_its_end_have_a_positive_life() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
@@ -134,7 +141,6 @@ async fn a_token_without_an_end_and_a_token_past_its_end_have_a_positive_life() 
     assert_eq!(life().await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn h09_acks_that_are_foreign_future_or_repeated_change_nothing() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let (home, other) =
@@ -166,7 +172,6 @@ async fn h09_acks_that_are_foreign_future_or_repeated_change_nothing() {
     assert_eq!(acked(&home).await, 3);
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn every_connection_of_a_device_is_told_and_a_slots_token_hears_its_slot_alone() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let heating = Home::enrol(&service, &provider).await;
@@ -195,7 +200,6 @@ async fn every_connection_of_a_device_is_told_and_a_slots_token_hears_its_slot_a
     assert_eq!(narrow.told(1).await, ["heating 2 customns/oauth"], "and nothing of the other slot");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_consent_on_one_replica_reaches_the_relay_of_another_with_the_bus_and_without() {
     let (service, provider) = (Service::with(&[("RELAY__POLL_SECONDS", "1")]).await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;

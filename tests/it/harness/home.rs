@@ -199,8 +199,9 @@ pub(crate) async fn call_with(
 impl Relay {
     /// A handshake as a plugin makes it.
     pub(crate) fn handshake(service: &Service, token: &str) -> Request {
-        let address = service.url.replacen("http", "ws", 1);
-        let mut request = format!("{address}/api/cloudlink/relay").into_client_request().unwrap();
+        let mut request = format!("{}/api/cloudlink/relay", super::listeners::relay_address(service))
+            .into_client_request()
+            .unwrap();
         let headers = request.headers_mut();
         headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
         headers.insert("sec-websocket-protocol", "cloudlink.v1".parse().unwrap());

@@ -13,6 +13,7 @@ pub(crate) mod frames;
 mod hold;
 pub(crate) mod home;
 mod link_to_database;
+pub(crate) mod listeners;
 mod nats;
 mod process;
 mod provider;

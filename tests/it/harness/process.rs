@@ -23,7 +23,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts one on the database of `service`, with its settings and these changes, and waits until it serves.
     pub(crate) async fn start(service: &Service, settings: &[(&str, &str)]) -> Self {
-        let wanted = service.elsewhere(String::new(), String::new(), settings);
+        let wanted = service.elsewhere(Default::default(), settings);
         let mut child = command("serve", &wanted.environment()).stderr(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stderr.take().unwrap()).lines();
         let (sender, lines) = watch::channel(Vec::new());
@@ -40,8 +40,8 @@ impl Process {
                 .map(|lines| lines.iter().find_map(|line| addresses(line)).unwrap())
         })
         .await;
-        let Ok((public, admin)) = started else { panic!("it did not start: {:?}", lines.borrow()) };
-        let service = service.elsewhere(public, admin, settings);
+        let Ok(addresses) = started else { panic!("it did not start: {:?}", lines.borrow()) };
+        let service = service.elsewhere(addresses, settings);
         Self { service, child, lines, reading }
     }
 
@@ -104,8 +104,8 @@ fn command(name: &str, environment: &[(String, String)]) -> Command {
     command
 }
 
-/// The two addresses in the line that says that it serves, in either format of the log.
-fn addresses(line: &str) -> Option<(String, String)> {
+/// The three addresses in the line that says that it serves, in either format of the log.
+fn addresses(line: &str) -> Option<[String; 3]> {
     if !line.contains("serving") {
         return None;
     }
@@ -114,5 +114,5 @@ fn addresses(line: &str) -> Option<(String, String)> {
         let end = rest.find(['"', ' ', ',']).unwrap_or(rest.len());
         Some(format!("http://{}", &rest[..end]))
     };
-    Some((after("public")?, after("admin")?))
+    Some([after("public")?, after("admin")?, after("relay")?])
 }

@@ -49,6 +49,8 @@ pub(crate) struct Service {
     pub(crate) url: String,
     /// The same of the operator's listener.
     pub(crate) admin_url: String,
+    /// The same of the relay's own listener.
+    pub(crate) relay_url: String,
     /// Its database.
     pub(crate) database: Arc<Database>,
     /// Its clock; replicas share it.
@@ -99,10 +101,15 @@ impl Service {
     }
 
     /// What is driven from here and runs elsewhere: a process of its own, at these addresses.
-    pub(super) fn elsewhere(&self, url: String, admin_url: String, settings: &[(&str, &str)]) -> Self {
+    pub(super) fn elsewhere(
+        &self,
+        [url, admin_url, relay_url]: [String; 3],
+        settings: &[(&str, &str)],
+    ) -> Self {
         Self {
             url,
             admin_url,
+            relay_url,
             database: Arc::clone(&self.database),
             clock: Clock::default(),
             http: client(),
@@ -126,10 +133,11 @@ impl Service {
         let application = Application::build(&parsed, seams).await.unwrap();
         let url = format!("http://{}", application.public_addr());
         let admin_url = format!("http://{}", application.admin_addr());
+        let relay_url = format!("http://{}", application.relay_addr().unwrap());
         let broker = Some(application.broker().clone());
         let stop = CancellationToken::new();
         let running = Some(tokio::spawn(application.run(stop.clone())));
-        Self { url, admin_url, database, clock, http: client(), settings, broker, stop, running }
+        Self { url, admin_url, relay_url, database, clock, http: client(), settings, broker, stop, running }
     }
 
     /// The broker of a service in this process.
@@ -238,6 +246,7 @@ fn environment(database: &str, settings: &[(String, String)]) -> Vec<(String, St
         ("DATABASE__URL", database),
         ("VAULT__KEYS", KEYS),
         ("EGRESS__ALLOW_PRIVATE", "true"),
+        ("RELAY__BIND", "127.0.0.1:0"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into();

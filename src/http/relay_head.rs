@@ -1,0 +1,141 @@
+//! The head of a relay handshake, and the answer to it, in bytes: for the listener that serves nothing else.
+//!
+//! `httparse` reads the head; what a WebSocket's handshake is (RFC 6455 §4.2) is checked here, and so is that no body
+//! follows, which a proxy in front could take for the next request.
+
+use actix_web::http::{
+    StatusCode,
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{
+    error::{PROBLEM_JSON, Problem},
+    frame::Limits,
+    frame::RequestId,
+    hardening::{Edge, dress},
+};
+use crate::relay::SUBPROTOCOL;
+
+/// The one path that is served.
+pub(super) const PATH: &str = "/api/cloudlink/relay";
+/// Headers of one request, as many as the other listeners take.
+const MOST_HEADERS: usize = 96;
+
+/// A head that came whole.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) headers: HeaderMap,
+    /// Its bytes; what comes behind them are frames.
+    pub(super) size: usize,
+    is_relay: bool,
+}
+
+/// Reads a head from the beginning of `bytes`; `None` while it is not whole.
+pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Option<Head>, Problem> {
+    let mut lines = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut request = httparse::Request::new(&mut lines);
+    let size = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(size)) => size,
+        Ok(httparse::Status::Partial) if bytes.len() > limits.uri_bytes + limits.header_bytes => {
+            return Err(Problem::of_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Problem::of_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        }
+        Err(_) => return Err(Problem::of_status(StatusCode::BAD_REQUEST)),
+    };
+    let target = request.path.unwrap_or_default();
+    if target.len() > limits.uri_bytes {
+        return Err(Problem::of_status(StatusCode::URI_TOO_LONG));
+    }
+    let mut headers = HeaderMap::with_capacity(request.headers.len());
+    for line in request.headers.iter() {
+        let name =
+            HeaderName::try_from(line.name).map_err(|_| Problem::of_status(StatusCode::BAD_REQUEST))?;
+        let value =
+            HeaderValue::from_bytes(line.value).map_err(|_| Problem::of_status(StatusCode::BAD_REQUEST))?;
+        headers.append(name, value);
+    }
+    let read: usize = request.headers.iter().map(|line| line.name.len() + line.value.len() + 4).sum();
+    if read > limits.header_bytes {
+        return Err(Problem::of_status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    let path = target.split('?').next();
+    let is_relay = request.method == Some("GET") && path == Some(PATH) && request.version == Some(1);
+    Ok(Some(Head { headers, size, is_relay }))
+}
+
+impl Head {
+    /// Whether this is for the one path, by the one method. Everything else does not exist here.
+    pub(super) fn is_relay(&self) -> bool {
+        self.is_relay
+    }
+
+    /// The `Sec-WebSocket-Accept` of a right handshake (RFC 6455 §4.2.1).
+    pub(super) fn accept(&self) -> Result<String, Problem> {
+        let is = |name: HeaderName, word: &str| {
+            let lines = self.headers.get_all(name).filter_map(|line| line.to_str().ok());
+            lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+        };
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        let bodiless = length.is_none_or(|length| length == "0")
+            && !self.headers.contains_key(header::TRANSFER_ENCODING);
+        let mut keys = self.headers.get_all(header::SEC_WEBSOCKET_KEY);
+        let (key, more) = (keys.next(), keys.next());
+        let key = key
+            .filter(|key| more.is_none() && STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16));
+        match key {
+            Some(key)
+                if bodiless
+                    && self.headers.contains_key(header::HOST)
+                    && is(header::UPGRADE, "websocket")
+                    && is(header::CONNECTION, "upgrade")
+                    && is(header::SEC_WEBSOCKET_VERSION, "13") =>
+            {
+                Ok(derive_accept_key(key.as_bytes()))
+            }
+            Some(_) | None => Err(Problem::websocket_required()
+                .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
+        }
+    }
+}
+
+/// 101, with what every answer has.
+pub(super) fn switching(accept: &str, id: &RequestId, edge: Edge) -> Vec<u8> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    written(StatusCode::SWITCHING_PROTOCOLS, headers, "", id, edge)
+}
+
+/// A refusal; the connection ends with it.
+pub(super) fn refusal(problem: &Problem, id: &RequestId, edge: Edge) -> Vec<u8> {
+    let body = problem.body();
+    let mut headers = HeaderMap::new();
+    for (name, value) in problem.headers() {
+        headers.append(name.clone(), value.clone());
+    }
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    written(problem.status(), headers, &body, id, edge)
+}
+
+fn written(status: StatusCode, mut headers: HeaderMap, body: &str, id: &RequestId, edge: Edge) -> Vec<u8> {
+    dress(&mut headers, id, edge);
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &headers {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(body.as_bytes());
+    bytes
+}
