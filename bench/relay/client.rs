@@ -14,9 +14,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::AsyncWriteExt as _,
     net::{TcpSocket, TcpStream},
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, mpsc},
     task::LocalSet,
 };
 
@@ -60,8 +60,11 @@ pub(crate) async fn run(tokens: &Path) -> Result<()> {
 }
 
 async fn obey(devices: Rc<Devices>) -> Result<()> {
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    let (sender, mut lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        std::io::stdin().lines().map_while(Result::ok).try_for_each(|line| sender.blocking_send(line))
+    });
+    while let Some(line) = lines.recv().await {
         let words: Vec<&str> = line.split(' ').collect();
         let begun = Instant::now();
         let seconds = match words[..] {

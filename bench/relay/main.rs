@@ -130,7 +130,7 @@ impl Bench<'_> {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let (memory, spent) = (server.memory()?, server.spent());
                 let took = client.does(&format!("open {} {count}", server.relay)).await?;
-                let spent = server.spent() - spent;
+                let spent = server.spent().saturating_sub(spent);
                 tokio::time::sleep(Duration::from_secs(3)).await;
                 let each = (server.memory()? - memory) / (count - 50) as f64 / 1000.0;
                 measured.push((name, each, count as f64 / took.as_secs_f64(), micros(spent, count)));
@@ -159,7 +159,8 @@ impl Bench<'_> {
         let (mut spent, mut database) = (Duration::ZERO, Duration::ZERO);
         let begun = || (spent, database) = (server.spent(), spent_by_database(folder));
         self.stage.bring_events(count, begun).await?;
-        let (spent, database) = (server.spent() - spent, spent_by_database(folder) - database);
+        let spent = server.spent().saturating_sub(spent);
+        let database = spent_by_database(folder).saturating_sub(database);
         let statements = self.stage.statements().await? - statements;
         let alone = self.stage.statements_alone(count).await?;
         println!("cloudlink {:>50.1}", micros(spent, count));
@@ -178,7 +179,7 @@ impl Bench<'_> {
             client.does(&format!("echo {count}")).await?;
             println!(
                 "{name:<9} {:>50.1}   (a message and its answer)",
-                micros(server.spent() - before, count)
+                micros(server.spent().saturating_sub(before), count)
             );
             client.end().await?;
             server.kill().await?;
@@ -202,7 +203,7 @@ impl Bench<'_> {
                 let before = lives.spent();
                 dies.kill().await?;
                 let took = client.does(&format!("back {count}")).await?.as_secs_f64();
-                let spent = micros(lives.spent() - before, count);
+                let spent = micros(lives.spent().saturating_sub(before), count);
                 if *name == SERVERS[1] {
                     floor = took;
                 }

@@ -34,6 +34,8 @@ const PUBLIC: &str = "http://127.0.0.1:9";
 const LOT: usize = 16;
 /// A lot in eight milliseconds is 2,000 events a second.
 const PAUSE: Duration = Duration::from_millis(8);
+/// For one statement.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The database and the devices in it.
 pub(crate) struct Stage {
@@ -50,7 +52,7 @@ impl Stage {
         let pool = PgPoolOptions::new().max_connections(4).connect(&url).await?;
         migrate(&pool, &ring, &SystemEntropy).await?;
         fill(&url, Arc::clone(&ring), devices as u64, &["http://127.0.0.1:9".to_owned()]).await?;
-        let store = Store::new(pool.clone(), ring, Arc::new(SystemEntropy));
+        let store = Store::new(pool.clone(), PATIENCE, ring, Arc::new(SystemEntropy));
         let devices = (0..devices as u64).map(|number| device(number).0).collect();
         Ok(Self { url, pool, store, devices })
     }

@@ -263,3 +263,14 @@ fn the_client_secret_of_the_openid_provider_may_stand_in_a_file_and_a_section_in
     let error = Settings::load(Some(&path), []).unwrap_err().to_string();
     assert!(error.ends_with("did you mean login.oidc.issuer?"), "{error}");
 }
+
+#[test]
+fn the_relay_has_a_listener_of_its_own_only_where_one_is_named() {
+    assert_eq!(with(&[]).unwrap().relay.bind, None);
+    let named = with(&[("CLOUDLINK__RELAY__BIND", "127.0.0.1:8082")]).unwrap();
+    assert_eq!(named.relay.bind.unwrap().port(), 8082);
+    for taken in ["127.0.0.1:8080", "127.0.0.1:8081"] {
+        assert!(refusal(&[("CLOUDLINK__RELAY__BIND", taken)]).contains("a port of its own"), "{taken}");
+    }
+    assert!(refusal(&[("CLOUDLINK__RELAY__BIND", "8082")]).contains("an address and a port"));
+}

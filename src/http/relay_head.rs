@@ -139,3 +139,39 @@ fn written(status: StatusCode, mut headers: HeaderMap, body: &str, id: &RequestI
     bytes.extend_from_slice(body.as_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RFC: &str = "GET /api/cloudlink/relay?x=y HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    #[test]
+    fn the_rfcs_example_is_accepted_with_the_rfcs_answer() {
+        let bytes = [RFC.as_bytes(), b"frames"].concat();
+        let head = read(&bytes, &Limits::default()).unwrap().unwrap();
+        assert!(head.is_relay() && head.size == RFC.len());
+        assert_eq!(head.accept().unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_head_is_not_read_before_its_end() {
+        for end in 0..RFC.len() {
+            assert!(matches!(read(&RFC.as_bytes()[..end], &Limits::default()), Ok(None)), "{end}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic_and_what_is_refused_has_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for bytes in [bytes.clone(), [b"GET / HTTP/1.1\r\n", &bytes[..], b"\r\n\r\n"].concat()] {
+                if let Err(problem) = read(&bytes, &Limits::default()) {
+                    prop_assert!(problem.status().is_client_error());
+                }
+            }
+        }
+    }
+}

@@ -146,7 +146,14 @@ fn check_close(payload: &[u8]) -> Result<(), Breach> {
 
 /// A whole message as the one frame that a server sends: never masked, never in parts.
 pub(super) fn write(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(payload.len() + LONGEST_HEAD);
+    let mut bytes = Vec::new();
+    append(&mut bytes, opcode, payload);
+    bytes
+}
+
+/// The same, behind others.
+pub(super) fn append(bytes: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    bytes.reserve(payload.len() + LONGEST_HEAD);
     bytes.push(0x80 | opcode.bits());
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..=125), _) => bytes.push(length),
@@ -160,7 +167,6 @@ pub(super) fn write(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
         }
     }
     bytes.extend_from_slice(payload);
-    bytes
 }
 
 /// A close frame: with the code and the words of `close`, or empty.

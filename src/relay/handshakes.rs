@@ -83,7 +83,7 @@ impl Handshakes {
     }
 
     /// Waits for a place, first come first served.
-    pub(super) async fn begin(&self) -> Result<Handshake, Busy> {
+    pub(super) async fn enter(&self) -> Result<Handshake, Busy> {
         let [working, queued] = &self.gauges;
         if let Ok(permit) = Arc::clone(&self.at_once).try_acquire_owned() {
             return Ok(Handshake(Held::new(permit, working)));
@@ -116,10 +116,10 @@ mod tests {
     #[tokio::test]
     async fn beyond_those_at_once_some_wait_in_order_and_the_rest_is_refused() {
         let handshakes = handshakes(1, 2, Duration::from_mins(1));
-        let first = handshakes.begin().await.unwrap();
-        let (mut second, mut third) = (Box::pin(handshakes.begin()), Box::pin(handshakes.begin()));
+        let first = handshakes.enter().await.unwrap();
+        let (mut second, mut third) = (Box::pin(handshakes.enter()), Box::pin(handshakes.enter()));
         assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
-        assert_eq!(handshakes.begin().await.err(), Some(Busy));
+        assert_eq!(handshakes.enter().await.err(), Some(Busy));
         drop(first);
         assert!((&mut third).now_or_never().is_none(), "the second was there before");
         let second = second.await.unwrap();
@@ -130,11 +130,11 @@ mod tests {
     #[tokio::test]
     async fn who_waits_too_long_is_refused_and_leaves_no_trace() {
         let handshakes = handshakes(1, 2, Duration::from_millis(1));
-        let held = handshakes.begin().await.unwrap();
-        let refused = join_all([handshakes.begin(), handshakes.begin()]).await;
+        let held = handshakes.enter().await.unwrap();
+        let refused = join_all([handshakes.enter(), handshakes.enter()]).await;
         assert!(refused.iter().all(|outcome| outcome.as_ref().err() == Some(&Busy)));
         assert_eq!(handshakes.waiting.available_permits(), 2);
         drop(held);
-        handshakes.begin().await.unwrap();
+        handshakes.enter().await.unwrap();
     }
 }

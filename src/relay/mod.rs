@@ -159,7 +159,7 @@ impl Relay {
     /// Waits for a place among the handshakes, for a while. Ask before anything is done for one, and hand it to
     /// [`Relay::serve`].
     pub async fn handshake(&self) -> Result<Handshake, Busy> {
-        self.handshakes.begin().await
+        self.handshakes.enter().await
     }
 
     /// Finds a place for a connection of `device`. Ask before the handshake is answered.

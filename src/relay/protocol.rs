@@ -84,7 +84,8 @@ impl ServerFrame {
     /// The frame as it is sent.
     pub fn to_text(&self) -> String {
         match self {
-            Self::Event(event) => json!(event),
+            // Straight to text: an event is large, and there are many.
+            Self::Event(event) => return serde_json::to_string(event).unwrap_or_default(),
             Self::Hello { heartbeat } => json!({"type": "hello", "heartbeat": heartbeat}),
             Self::Error(error) => json!({"type": "error", "code": error.code, "detail": error.detail}),
             Self::Goodbye { reason, reconnect_after_ms } => {

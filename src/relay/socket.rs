@@ -160,7 +160,7 @@ impl<T: Transport> Line<T> {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Send(frame) => self.tell(&frame).await?,
+                Effect::Send(frame) => self.tell(frame, &mut effects).await?,
                 Effect::Pong(payload) => self.send(Outgoing::Pong(payload)).await?,
                 Effect::Ping => self.send(Outgoing::Ping).await?,
                 Effect::Ack(address, version) => {
@@ -203,10 +203,26 @@ impl<T: Transport> Line<T> {
         }
     }
 
-    async fn tell(&mut self, frame: &ServerFrame) -> ControlFlow<End> {
-        self.send(Outgoing::Text(frame.to_text())).await?;
-        if matches!(frame, ServerFrame::Event(_)) {
-            metrics::counter!(metric::EVENTS_SENT).increment(1);
+    /// Sends a frame, and with it those that are next in turn while all are small: to the system, each call costs more
+    /// than a small frame.
+    async fn tell(&mut self, frame: ServerFrame, next: &mut VecDeque<Effect>) -> ControlFlow<End> {
+        let (mut texts, mut bytes, mut events) = (Vec::new(), 0, 0);
+        let mut add = |frame: &ServerFrame| {
+            events += u64::from(matches!(frame, ServerFrame::Event(_)));
+            let text = frame.to_text();
+            bytes += text.len();
+            texts.push(text);
+            bytes < TOGETHER
+        };
+        let mut more = add(&frame);
+        while more
+            && let Some(Effect::Send(frame)) = next.pop_front_if(|next| matches!(next, Effect::Send(_)))
+        {
+            more = add(&frame);
+        }
+        self.send(Outgoing::Texts(texts)).await?;
+        if events > 0 {
+            metrics::counter!(metric::EVENTS_SENT).increment(events);
         }
         ControlFlow::Continue(())
     }
@@ -279,6 +295,9 @@ async fn answered(calls: &mut Option<Box<Calls>>) -> (CallId, CallOutcome) {
         None => std::future::pending().await,
     }
 }
+
+/// Bytes of text from which on nothing is added to what is sent at once.
+const TOGETHER: usize = 16 * 1024;
 
 /// The soonest that a peer is asked to come back after a goodbye, milliseconds.
 const FIRST_RECONNECT_MS: u64 = 500;

@@ -5,11 +5,11 @@ use actix_web::web::Bytes;
 
 use super::{close::Close, inbound::Arrival};
 
-/// What is sent besides events and replies, or one of those as text.
+/// What is sent.
 #[derive(Debug)]
 pub(super) enum Outgoing {
-    /// A text message.
-    Text(String),
+    /// Text messages, one after the other.
+    Texts(Vec<String>),
     /// A ping without payload.
     Ping,
     /// The answer to a ping.

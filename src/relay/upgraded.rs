@@ -38,7 +38,12 @@ impl Transport for Upgraded {
     async fn send(&mut self, message: Outgoing) -> Result<(), Gone> {
         let mut session = self.session.clone();
         let sent = match message {
-            Outgoing::Text(text) => session.text(text).await,
+            Outgoing::Texts(texts) => {
+                for text in texts {
+                    session.text(text).await.map_err(|actix_ws::Closed| Gone)?;
+                }
+                Ok(())
+            }
             Outgoing::Ping => session.ping(b"").await,
             Outgoing::Pong(payload) => session.pong(&payload).await,
             Outgoing::Close(close) => {

@@ -106,7 +106,13 @@ impl Transport for Wire {
 
     async fn send(&mut self, message: Outgoing) -> Result<(), Gone> {
         let bytes = match message {
-            Outgoing::Text(text) => frame::write(Opcode::Text, text.as_bytes()),
+            Outgoing::Texts(texts) => {
+                let mut bytes = Vec::new();
+                for text in texts {
+                    frame::append(&mut bytes, Opcode::Text, text.as_bytes());
+                }
+                bytes
+            }
             Outgoing::Ping => frame::write(Opcode::Ping, b""),
             Outgoing::Pong(payload) => frame::write(Opcode::Pong, &payload),
             Outgoing::Close(close) => frame::write_close(close),
