@@ -1,0 +1,208 @@
+"""The same link for code without async: it lives in a thread of its own, and each call waits for its answer.
+
+Handlers are called in other threads, one event at a time, and may call the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
+from typing import Any, Callable, TypeVar
+
+from .errors import AuthorizationRequired, CloudlinkError
+from .frames import Event
+from .handlers import Handler
+from .link import F, Link
+from .linking import Linking
+from .tokens import Tokens
+
+T = TypeVar("T")
+
+
+class _Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="cloudlink", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._thread.is_alive():
+            work.close()
+            raise CloudlinkError("this link is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def stop(self) -> None:
+        self.run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+
+class BlockingLinking:
+    """`Linking`, blocking."""
+
+    def __init__(self, loop: _Loop, linking: Linking) -> None:
+        self._loop = loop
+        self._linking = linking
+        self.connect_url = linking.connect_url
+        self.user_code = linking.user_code
+        self.verification_uri = linking.verification_uri
+        self.verification_uri_complete = linking.verification_uri_complete
+        self.expires_in = linking.expires_in
+
+    def status(self) -> str:
+        return self._loop.run(self._linking.status())
+
+    def confirm(self, code: str) -> None:
+        self._loop.run(self._linking.confirm(code))
+
+    def wait(self, ask_for_code: Callable[[], Any] | None = None) -> None:
+        self._loop.run(self._linking.wait(ask_for_code))
+
+    def __repr__(self) -> str:
+        return repr(self._linking)
+
+
+class BlockingLink:
+    """Made by `cloudlink.connect_blocking`; use it with `with`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._loop: _Loop | None = None
+
+    def open(self) -> None:
+        self._loop = _Loop()
+        try:
+            self._run(self._link.open())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.run(self._link.close())
+            loop.stop()
+
+    def __enter__(self) -> BlockingLink:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def slot(self) -> str | None:
+        return self._link.slot
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        return self._link.configuration
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return self._link.tokens
+
+    @property
+    def failed(self) -> CloudlinkError | None:
+        return self._link.failed
+
+    def on(self, kind: Any = None, handler: Handler | None = None) -> Any:
+        """As `Link.on`."""
+        if callable(kind):
+            kind, handler = None, kind
+        if handler is not None:
+            self._run(_now(self._link.on, kind, handler))
+            return handler
+
+        def register(function: F) -> F:
+            self._run(_now(self._link.on, kind, function))
+            return function
+
+        return register
+
+    def events(self) -> Iterator[Event]:
+        """`for event in link.events()`: one is acknowledged when the next is asked for."""
+        stream = self._run(_now(self._link.events)).__aiter__()
+        try:
+            while True:
+                event = self._run(_next(stream))
+                if event is None:
+                    return
+                yield event
+        finally:
+            if self._loop is not None:
+                self._run(stream.aclose())
+
+    def on_request(self, handler: F) -> F:
+        """As `Link.on_request`."""
+        return self._link.on_request(handler)
+
+    def on_command(self, handler: F) -> F:
+        """As `Link.on_command`."""
+        return self._link.on_command(handler)
+
+    def access_token(self) -> str:
+        """A token that is good now. Asks the server only where the one at hand is due."""
+        return self._run(self._link.access_token())
+
+    def refresh(self) -> str:
+        """A token that was refreshed just now."""
+        return self._run(self._link.refresh())
+
+    def status(self) -> dict[str, Any]:
+        return self._run(self._link.status())
+
+    def settings(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes the slot's overrides: nested members merge, `None` removes one."""
+        return self._run(self._link.settings(patch))
+
+    def import_tokens(self, tokens: Mapping[str, Any]) -> None:
+        """Hands over tokens that the plugin had before there was a broker."""
+        self._run(self._link.import_tokens(tokens))
+
+    def unlink(self) -> None:
+        self._run(self._link.unlink())
+
+    def start_linking(self, return_url: str | None = None) -> BlockingLinking:
+        """Begins to link: the answer has `connect_url`, `user_code` and `verification_uri`, and `wait()`."""
+        linking = self._run(self._link.start_linking(return_url))
+        return BlockingLinking(self._running(), linking)
+
+    def connect_url(self, return_url: str | None = None) -> str:
+        return self.start_linking(return_url).connect_url
+
+    def wait_until_linked(self, timeout: float | None = None) -> None:
+        self._run(self._link.wait_until_linked(timeout))
+
+    def _running(self) -> _Loop:
+        if self._loop is None:
+            raise CloudlinkError("this link is closed")
+        return self._loop
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            loop = self._running()
+        except CloudlinkError:
+            work.close()
+            raise
+        try:
+            return loop.run(work)
+        except AuthorizationRequired as error:
+            error.start_linking = self.start_linking
+            raise
+
+
+async def _now(function: Callable[..., T], *args: Any) -> T:
+    return function(*args)
+
+
+async def _next(stream: AsyncGenerator[Event, None]) -> Event | None:
+    try:
+        return await stream.__anext__()
+    except StopAsyncIteration:
+        return None

@@ -1,0 +1,251 @@
+"""A plugin's link to its broker: a fresh access token whenever it asks, and events when something changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Callable, TypeVar, Union
+
+from .access import Access
+from .answering import Answering
+from .connector import Connector
+from .credentials import Credential
+from .dispatcher import Dispatcher
+from .errors import (
+    AuthorizationRequired,
+    CloudlinkError,
+    ProviderUnavailable,
+    ServerUnavailable,
+    TokensWithDevice,
+)
+from .frames import Event, Frame, Inbound
+from .handlers import EventStream, Handler
+from .keys import DeviceKey
+from .linking import Linking
+from .sealed import is_sealed, open_sealed
+from .slot_api import SlotApi
+from .tokens import Tokens
+
+_log = logging.getLogger("cloudlink")
+
+KeyLike = Union[DeviceKey, str, Path]
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class Link:
+    """Made by `cloudlink.connect`; use it with `async with`."""
+
+    def __init__(
+        self,
+        access: Access,
+        slot: str | None,
+        sealed_keys: Sequence[DeviceKey],
+        relay_url: str | None = None,
+    ) -> None:
+        self.slot = slot
+        self._access = access
+        self._api = SlotApi(access, slot) if slot is not None else None
+        self._sealed_keys = sealed_keys
+        self._relay_url = relay_url or access.server.relay
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed: CloudlinkError | None = None
+        #: The configuration for the plugin, as it came last.
+        self.configuration: dict[str, Any] = {}
+        #: All members of the newest tokens that came; None where nobody has linked the slot.
+        self.tokens: Tokens | None = None
+        self._usable: Tokens | None = None
+        self._changes = 0
+        self._reason: str | None = None
+
+    @classmethod
+    def of(cls, credential: Credential, slot: str | None, sealed_key: KeyLike | None) -> Link:
+        keys = [] if sealed_key is None else [_key(sealed_key)]
+        own = getattr(credential, "key", None)
+        return cls(Access(credential, slot), slot, [*keys, *([own] if own else [])])
+
+    async def open(self) -> None:
+        """Signs in and connects. A server that can't be reached is tried again in the background."""
+        self._lock = asyncio.Lock()
+        self._linked = asyncio.Event()
+        self._connector = Connector(self._relay_url, self._access, self._hear)
+        self._dispatcher = Dispatcher(self._absorb, self._connector.acknowledge)
+        self._answering = Answering(self._connector.send)
+        try:
+            await asyncio.to_thread(self._access.token)
+        except ServerUnavailable as error:
+            _log.warning("not connected yet: %s", error)
+        self._tasks = [
+            asyncio.create_task(self._stay_connected()),
+            asyncio.create_task(self._dispatcher.run()),
+        ]
+
+    async def close(self) -> None:
+        """Disconnects. What was not acknowledged comes again on the next connection."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            self._dispatcher.end()
+            await self._answering.close()
+
+    async def __aenter__(self) -> Link:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _stay_connected(self) -> None:
+        try:
+            await self._connector.run()
+        except CloudlinkError as error:
+            _log.error("no events come any more: %s", error)
+            self._failed = error
+            self._dispatcher.end()
+
+    def _hear(self, frame: Frame) -> None:
+        if isinstance(frame, Event):
+            self._dispatcher.offer(frame)
+        elif isinstance(frame, Inbound):
+            self._answering.take(frame)
+
+    def _absorb(self, event: Event) -> Event:
+        """Opens what is sealed, and remembers what this link needs itself."""
+        if event.has_tokens and is_sealed(event.data):
+            opened = open_sealed(event.data, self._sealed_keys)
+            event = Event(event.slot, event.version, event.kind, opened)
+        if event.slot != self.slot:
+            return event
+        self._changes += 1
+        if event.kind == "configuration":
+            self.configuration = event.data
+            return event
+        self.tokens = self._usable = Tokens(event.data) if event.has_tokens else None
+        reason = event.data.get("reason") if event.kind == "reauthorize" else None
+        self._reason = str(reason) if reason else None
+        if event.has_tokens:
+            self._linked.set()
+        else:
+            self._linked.clear()
+        return event
+
+    # What comes.
+
+    def on(self, kind: str | Callable[..., Any] | None = None, handler: Handler | None = None) -> Any:
+        """Has `handler(event)` called: for all events, or those of one kind; `tokens` includes `consent`.
+
+        Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
+        acknowledged once all handlers have returned; where one raises it comes again on the next connection.
+        Whoever registers late is first called with the state that came before.
+        """
+        if callable(kind):
+            kind, handler = None, kind
+        if handler is not None:
+            self._dispatcher.subscribe(kind, handler)
+            return handler
+
+        def register(function: F) -> F:
+            self._dispatcher.subscribe(kind, function)
+            return function
+
+        return register
+
+    def events(self) -> EventStream:
+        """`async for event in link.events()`: one is acknowledged when the next is asked for."""
+        return self._dispatcher.stream()
+
+    @property
+    def failed(self) -> CloudlinkError | None:
+        """Why no events come any more, where only a person can put that right."""
+        return self._failed
+
+    def on_request(self, handler: F) -> F:
+        """Has `handler(request)` answer what web services send: a `Response`, bytes, text, JSON, or nothing."""
+        self._answering.on_request = handler
+        return handler
+
+    def on_command(self, handler: F) -> F:
+        """Has `handler(command)` answer commands for the hub. They come to a link without a slot."""
+        self._answering.on_command = handler
+        return handler
+
+    # What can be asked.
+
+    async def access_token(self) -> str:
+        """A token that is good now. Asks the server only where the one at hand is due."""
+        async with self._lock:
+            held, changes = self._usable, self._changes
+            if held is not None and not held.is_due:
+                return held.access_token
+            try:
+                fresh = await self._ask(self._slot_api().token)
+            except (ServerUnavailable, ProviderUnavailable, TokensWithDevice):
+                if held is not None and held.expires_in > 0:
+                    return held.access_token
+                raise
+            return self._remember(fresh, changes)
+
+    async def refresh(self) -> str:
+        """A token that was refreshed just now, as after a 401 of the provider's."""
+        async with self._lock:
+            changes = self._changes
+            return self._remember(await self._ask(self._slot_api().refresh), changes)
+
+    def _remember(self, fresh: Tokens, changes: int) -> str:
+        # An event that came meanwhile knows better.
+        if changes == self._changes:
+            self._usable = fresh
+        return fresh.access_token
+
+    async def status(self) -> dict[str, Any]:
+        """The slot: `status` is `unlinked`, `linked` or `reauthorize`."""
+        return await self._ask(self._slot_api().status)
+
+    async def settings(self, patch: Mapping[str, Any]) -> dict[str, Any]:
+        """Changes the slot's overrides: nested members merge, `None` removes one. Answers the configuration."""
+        return await self._ask(self._slot_api().settings, patch)
+
+    async def import_tokens(self, tokens: Mapping[str, Any]) -> None:
+        """Hands over tokens that the plugin had before there was a broker."""
+        await self._ask(self._slot_api().import_tokens, tokens)
+
+    async def unlink(self) -> None:
+        """Ends the link: tokens are revoked where the provider can, and erased."""
+        await self._ask(self._slot_api().unlink)
+        self._changes += 1
+        self.tokens = self._usable = None
+        self._linked.clear()
+
+    async def start_linking(self, return_url: str | None = None) -> Linking:
+        """Begins to link: the answer has `connect_url`, `user_code` and `verification_uri`, and `wait()`."""
+        attempt = await self._ask(self._slot_api().connect, return_url)
+        return Linking(self._slot_api(), attempt)
+
+    async def connect_url(self, return_url: str | None = None) -> str:
+        """Where to send the user's browser. Each call begins anew."""
+        return (await self.start_linking(return_url)).connect_url
+
+    async def wait_until_linked(self, timeout: float | None = None) -> None:
+        """Returns once there are tokens."""
+        if (await self.status()).get("status") != "linked":
+            await asyncio.wait_for(self._linked.wait(), timeout)
+
+    async def _ask(self, call: Callable[..., T], *args: Any) -> T:
+        try:
+            return await asyncio.to_thread(call, *args)
+        except AuthorizationRequired as error:
+            error.reason, error.start_linking = self._reason, self.start_linking
+            raise
+
+    def _slot_api(self) -> SlotApi:
+        if self._api is None:
+            raise ValueError("this link is for the whole device: connect with slot=… for what concerns one slot")
+        return self._api
+
+
+def _key(key: KeyLike) -> DeviceKey:
+    return key if isinstance(key, DeviceKey) else DeviceKey.load(key)

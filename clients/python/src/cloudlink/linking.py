@@ -1,0 +1,77 @@
+"""One attempt to link a slot, and the wait for its end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Callable
+
+from .errors import LinkingFailed, ServerUnavailable, TooManyRequests
+from .handlers import call
+from .slot_api import Attempt, SlotApi
+
+_LONGEST_INTERVAL = 60.0
+
+
+class Linking:
+    """Where the slot's user has to go, and how far they have come."""
+
+    def __init__(self, api: SlotApi, attempt: Attempt) -> None:
+        self._api = api
+        self._attempt = attempt
+
+    @property
+    def connect_url(self) -> str:
+        """For a browser."""
+        return self._attempt.connect_url
+
+    @property
+    def user_code(self) -> str:
+        """For a browser elsewhere: to be typed at `verification_uri`."""
+        return self._attempt.user_code
+
+    @property
+    def verification_uri(self) -> str:
+        return self._attempt.verification_uri
+
+    @property
+    def verification_uri_complete(self) -> str:
+        """For a QR code."""
+        return self._attempt.verification_uri_complete
+
+    @property
+    def expires_in(self) -> float:
+        """Seconds from the start."""
+        return self._attempt.expires_in
+
+    async def status(self) -> str:
+        """`pending`, `authorizing`, `exchanging`, `confirm` or `linked`; raises `LinkingFailed` at another end."""
+        return await asyncio.to_thread(self._api.flow, self._attempt)
+
+    async def confirm(self, code: str) -> None:
+        """Gives the digits that the browser shows after consent: status `confirm`."""
+        await asyncio.to_thread(self._api.confirm, self._attempt, code)
+
+    async def wait(self, ask_for_code: Callable[[], Any] | None = None) -> None:
+        """Returns when the slot is linked; raises `LinkingFailed` when it will not be.
+
+        `ask_for_code()` is called, once, where digits have to be typed here; it answers them.
+        """
+        interval = self._attempt.interval
+        asked = False
+        while True:
+            try:
+                status = await self.status()
+                if status == "linked":
+                    return
+                if status == "confirm" and ask_for_code is not None and not asked:
+                    asked = True
+                    await self.confirm(str(await call(ask_for_code)))
+                    continue
+            except (ServerUnavailable, TooManyRequests) as error:
+                if self._attempt.is_over:
+                    raise LinkingFailed("expired", None) from None
+                interval = min(max(error.retry_after or 0.0, interval * 2), _LONGEST_INTERVAL)
+            await asyncio.sleep(interval)
+
+    def __repr__(self) -> str:
+        return f"<Linking at {self.verification_uri}>"
