@@ -40,6 +40,7 @@ class Installed:
     device: str
     password: str
     key: cloudlink.DeviceKey
+    plugin: str
     slot: str = "heating"
 
     def connect(self, **more: Any) -> cloudlink.Link:
@@ -75,7 +76,7 @@ def installed(broker: Broker, provider: Provider, home: Path) -> Installed:
     key = cloudlink.DeviceKey.make()
     broker.owner("POST", f"/api/devices/{device}/keys", {"label": "test", "public_key": key.public_pem()})
     broker.owner("PUT", f"/api/devices/{device}/slots/heating", {"plugin": plugin})
-    return Installed(broker, provider, device, password, key)
+    return Installed(broker, provider, device, password, key, plugin)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ class Provider:
         self.token_requests: list[dict[str, str]] = []
         self.authorizations: list[dict[str, str]] = []
         self.access_tokens: set[str] = set()
+        #: The good tokens that the service was called with, in order.
+        self.called_with: list[str] = []
         self._codes: dict[str, dict[str, str]] = {}
         self._refresh_tokens: set[str] = set()
         self._lock = threading.Lock()
@@ -37,6 +39,8 @@ class Provider:
                 elif parts.path == "/thermostats":
                     token = (self.headers["Authorization"] or "").partition("Bearer ")[2]
                     known = token in outer.access_tokens
+                    if known:
+                        outer.called_with.append(token)
                     self._json(200 if known else 401, ["hall", "attic"] if known else {"error": "invalid_token"})
                 else:
                     self._json(404, {})

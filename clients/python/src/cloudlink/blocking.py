@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar, overload
 
 from .errors import AuthorizationRequired, CloudlinkError
 from .frames import Event
@@ -111,16 +111,25 @@ class BlockingLink:
     def failed(self) -> CloudlinkError | None:
         return self._link.failed
 
-    def on(self, kind: Any = None, handler: Handler | None = None) -> Any:
+    @overload
+    def on(self, kind: F) -> F: ...
+
+    @overload
+    def on(self, kind: str | None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, kind: str | None = None, *, handler: Handler) -> Handler: ...
+
+    def on(self, kind: Any = None, *, handler: Handler | None = None) -> Any:
         """As `Link.on`."""
         if callable(kind):
             kind, handler = None, kind
         if handler is not None:
-            self._run(_now(self._link.on, kind, handler))
+            self._run(_now(self._link.subscribe, kind, handler))
             return handler
 
         def register(function: F) -> F:
-            self._run(_now(self._link.on, kind, function))
+            self._run(_now(self._link.subscribe, kind, function))
             return function
 
         return register

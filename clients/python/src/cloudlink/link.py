@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, TypeVar, Union
+from typing import Any, Callable, TypeVar, Union, overload
 
 from .access import Access
 from .answering import Answering
@@ -135,7 +135,16 @@ class Link:
 
     # What comes.
 
-    def on(self, kind: str | Callable[..., Any] | None = None, handler: Handler | None = None) -> Any:
+    @overload
+    def on(self, kind: F) -> F: ...
+
+    @overload
+    def on(self, kind: str | None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, kind: str | None = None, *, handler: Handler) -> Handler: ...
+
+    def on(self, kind: Any = None, *, handler: Handler | None = None) -> Any:
         """Has `handler(event)` called: for all events, or those of one kind; `tokens` includes `consent`.
 
         Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
@@ -145,14 +154,18 @@ class Link:
         if callable(kind):
             kind, handler = None, kind
         if handler is not None:
-            self._dispatcher.subscribe(kind, handler)
+            self.subscribe(kind, handler)
             return handler
 
         def register(function: F) -> F:
-            self._dispatcher.subscribe(kind, function)
+            self.subscribe(kind, function)
             return function
 
         return register
+
+    def subscribe(self, kind: str | None, handler: Handler) -> None:
+        """What `on` does, plainly."""
+        self._dispatcher.subscribe(kind, handler)
 
     def events(self) -> EventStream:
         """`async for event in link.events()`: one is acknowledged when the next is asked for."""
@@ -230,7 +243,7 @@ class Link:
         return (await self.start_linking(return_url)).connect_url
 
     async def wait_until_linked(self, timeout: float | None = None) -> None:
-        """Returns once there are tokens."""
+        """Returns once the slot is linked, by whomever."""
         if (await self.status()).get("status") != "linked":
             await asyncio.wait_for(self._linked.wait(), timeout)
 
