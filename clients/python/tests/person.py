@@ -6,7 +6,7 @@ import re
 import urllib.request
 from html import unescape
 from http.cookiejar import CookieJar
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 
 class Person:
@@ -35,8 +35,9 @@ class Person:
         if 'name="user_code"' in page:
             code = re.search(r'name="user_code"[^>]*value="([^"]+)"', page)
             assert code, page
-            page, address = self.opens(address, {"csrf": hidden(page, "csrf"), "user_code": code.group(1)})
-        return self.opens(urljoin(address, address), {"csrf": hidden(page, "csrf"), **credentials})[0]
+            form = {"csrf": hidden(page, "csrf"), "user_code": code.group(1)}
+            page, address = self.opens(address.partition("?")[0], form)
+        return self.opens(address, {"csrf": hidden(page, "csrf"), **credentials})[0]
 
 
 def hidden(page: str, name: str) -> str:
