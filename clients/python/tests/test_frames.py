@@ -22,6 +22,23 @@ from cloudlink.transport import Server
 Talk = Callable[[ServerConnection], Awaitable[None]]
 
 
+class Flag:
+    """An `asyncio.Event` that may be made before there is a loop, which Python 3.9 does not allow."""
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event | None = None
+
+    def _made(self) -> asyncio.Event:
+        self._event = self._event or asyncio.Event()
+        return self._event
+
+    def set(self) -> None:
+        self._made().set()
+
+    async def wait(self) -> None:
+        await self._made().wait()
+
+
 class GivenToken:
     """An `Access` that was given its token."""
 
@@ -85,7 +102,7 @@ def test_garbage_is_skipped_and_what_follows_is_told() -> None:
         await acknowledged.wait()
         assert await link.access_token() == "canary-8"
 
-    acknowledged = asyncio.Event()
+    acknowledged = Flag()
     conversation(talk, plugin)
 
 
@@ -122,7 +139,7 @@ def test_nothing_is_told_twice_and_nothing_older_after_something_newer() -> None
                 break
 
     seen: list[int] = []
-    first_told = asyncio.Event()
+    first_told = Flag()
     conversation(talk, plugin)
     assert seen == sorted(set(seen)) and seen[-2:] == [8, 9]
 
@@ -147,7 +164,7 @@ def test_a_goodbye_says_when_to_come_back() -> None:
             again.set()
             await socket.wait_closed()
 
-    again = asyncio.Event()
+    again = Flag()
     access = GivenToken()
 
     async def run() -> None:
@@ -204,7 +221,7 @@ def answers(link_setup: Callable[[Link], None], *frames: str, slot: str | None =
         ready.set()
         await done.wait()
 
-    ready, done = asyncio.Event(), asyncio.Event()
+    ready, done = Flag(), Flag()
     conversation(talk, plugin, slot)
     return sorted(got, key=lambda answer: str(answer["id"]))
 
@@ -259,7 +276,7 @@ def test_commands_come_to_the_hub_and_are_answered() -> None:
 
 
 def test_no_more_than_a_few_requests_run_at_once() -> None:
-    hold = asyncio.Event()
+    hold = Flag()
 
     def setup(link: Link) -> None:
         async def handle(request: Request) -> str:
@@ -285,7 +302,7 @@ def test_no_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
         for shown in (link.tokens, link, link.events()):
             assert "canary" not in repr(shown)
 
-    told = asyncio.Event()
+    told = Flag()
     with caplog.at_level(logging.DEBUG):
         conversation(talk, plugin)
     ours = [record.getMessage() for record in caplog.records if record.name != "websockets.server"]
