@@ -32,6 +32,8 @@ export class Provider {
   parkNext = false;
   /** How often the revocation endpoint was called. */
   revocations = 0;
+  /** How long the access tokens last that it issues from now on. */
+  accessTokenSeconds = 3600;
   /** What came to the token endpoint: `{grant, status}`, in order. */
   tokenRequests = [];
 
@@ -103,13 +105,14 @@ export class Provider {
   #configuration() {
     return {
       clients: this.clients,
+      clockTolerance: 0,
       cookies: { keys: [randomBytes(24).toString('base64url')] },
       features: { devInteractions: { enabled: false }, revocation: { enabled: true, allowedPolicy: () => true } },
       findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
       interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
       pkce: { required: () => true },
       rotateRefreshToken: true,
-      ttl: { AccessToken: 3600, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+      ttl: { AccessToken: () => this.accessTokenSeconds, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
     };
   }
 
