@@ -27,7 +27,7 @@ class Provider:
         #: The good tokens that the service was called with, in order.
         self.called_with: list[str] = []
         self._codes: dict[str, dict[str, str]] = {}
-        self._refresh_tokens: set[str] = set()
+        self.refresh_tokens: set[str] = set()
         self._lock = threading.Lock()
         outer = self
 
@@ -100,7 +100,7 @@ class Provider:
     def _issue(self) -> dict[str, Any]:
         access, refresh = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self.access_tokens.add(access)
-        self._refresh_tokens.add(refresh)
+        self.refresh_tokens.add(refresh)
         return {
             "access_token": access,
             "refresh_token": refresh,
@@ -134,6 +134,6 @@ class Provider:
                     and asked["client_id"] == form["client_id"]
                 )
             else:
-                good = form.get("refresh_token") in self._refresh_tokens and not self.refuses_refresh
-                self._refresh_tokens.discard(form.get("refresh_token", ""))
+                good = form.get("refresh_token") in self.refresh_tokens and not self.refuses_refresh
+                self.refresh_tokens.discard(form.get("refresh_token", ""))
             return (200, self._issue()) if good else (400, {"error": "invalid_grant"})

@@ -276,3 +276,23 @@ def test_a_clock_that_is_off_by_an_hour_does_not_matter(
             assert link.tokens is not None and link.tokens.expires_in > 3000
 
     within(plugin())
+
+
+def test_with_custody_of_the_device_the_plugin_keeps_its_tokens(installed: Installed) -> None:
+    async def first() -> str:
+        async with installed.connect() as link:
+            await link.settings({"custody": "device"})
+            await asyncio.to_thread(installed.link_now)
+            await until(lambda: link.tokens is not None)
+            assert link.tokens is not None
+            await until(lambda: installed.state()["acked_version"] == installed.state()["version"])
+            assert await link.access_token() == link.tokens.access_token, "it still has them in its hands"
+            return str(link.tokens["refresh_token"])
+
+    async def second() -> None:
+        async with installed.connect() as link:
+            with pytest.raises(cloudlink.TokensWithDevice):
+                await link.access_token()
+
+    assert within(first()) in installed.provider.refresh_tokens
+    within(second())

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable
 
@@ -19,6 +21,7 @@ from conftest import Installed
 from person import Person
 
 import cloudlink
+from cloudlink import pg3
 from cloudlink.pg3.store import Store
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -156,3 +159,152 @@ def test_the_tokens_of_an_older_version_are_taken_over(installed: Installed, sta
     assert not store.get("notices")
     assert store.path.stat().st_mode & 0o777 == 0o600
     assert old["refresh_token"] not in json.dumps(store.all()) + "".join(plugin.said)
+
+
+class InProcess:
+    """A plugin of a few lines in this process, and what its handlers were called with."""
+
+    def __init__(self, installed: Installed) -> None:
+        cloudlink.Places().keep(installed.credential(), here=True)
+        self.calls: list[tuple[str, Any]] = []
+        self.changed = threading.Condition()
+        self.dies_at: str | None = None
+        self.polyglot = pg3.Interface([])
+        self.polyglot.start({"version": "1.0.0"})
+        # As plugins do: after the start.
+        self.oauth = pg3.OAuth(self.polyglot)
+        self.polyglot.subscribe(self.polyglot.CUSTOMNS, self.custom_ns)
+        self.polyglot.subscribe(self.polyglot.CUSTOMDATA, lambda data: self.note("data", data))
+        self.polyglot.subscribe(self.polyglot.OAUTH, self.authenticated)
+        self.polyglot.subscribe(self.polyglot.CONFIGDONE, lambda: self.note("done", None))
+        self.polyglot.ready()
+
+    def note(self, what: str, value: Any) -> None:
+        with self.changed:
+            self.calls.append((what, value))
+            self.changed.notify_all()
+        if self.dies_at == what:
+            self.dies_at = None
+            raise RuntimeError("the plugin has a fault")
+
+    def custom_ns(self, key: str | None, value: Any) -> None:
+        self.oauth.customNsHandler(key, value)
+        self.note(str(key), value)
+
+    def authenticated(self, token: dict[str, Any]) -> None:
+        self.oauth.oauthHandler(token)
+        self.note("oauth event", token)
+
+    def order(self) -> list[str]:
+        return [what for what, _ in self.calls]
+
+    def waits_for(self, what: str, times: int = 1) -> Any:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.order().count(what) >= times, 30), (what, self.order())
+        return [value for name, value in self.calls if name == what][-1]
+
+
+@pytest.fixture
+def run(installed: Installed) -> Iterator[Callable[[], InProcess]]:
+    plugins: list[InProcess] = []
+
+    def begin() -> InProcess:
+        plugins.append(InProcess(installed))
+        return plugins[-1]
+
+    yield begin
+    for plugin in plugins:
+        plugin.polyglot.stop()
+
+
+def until(probe: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not probe():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_consent_while_it_was_away_is_brought_in_pg3s_order(
+    installed: Installed, run: Callable[[], InProcess]
+) -> None:
+    installed.link_now()
+    plugin = run()
+    token = plugin.waits_for("oauth event")
+    assert plugin.order() == ["oauth", "oauthTokens", "data", "done", "oauth event"]
+    assert isinstance(token["expires_in"], int) and datetime.fromisoformat(token["expiry"]).tzinfo is None
+    assert plugin.oauth.getAccessToken() == token["access_token"]
+    assert plugin.oauth.getOauthSettings()["token_endpoint"] == f"{installed.broker.url}/api/cloudlink/token"
+    until(lambda: installed.state()["acked_version"] == installed.state()["version"])
+
+    again = run()
+    again.waits_for("done")
+    until(lambda: again.polyglot.upstream.is_configured.is_set())
+    assert again.order() == ["oauth", "oauthTokens", "data", "done"], "no consent is told twice"
+
+
+def test_a_refresh_calls_no_handler_and_an_unlink_asks_the_user(
+    installed: Installed, run: Callable[[], InProcess], person: Person
+) -> None:
+    installed.link_now()
+    plugin = run()
+    plugin.waits_for("oauth event")
+    before = plugin.oauth.getAccessToken()
+    with installed.connect_blocking() as other:
+        fresh = other.refresh()
+        until(lambda: plugin.oauth.getAccessToken() == fresh != before)
+        assert plugin.order().count("oauthTokens") == 1 and plugin.order().count("oauth event") == 1
+
+        # With the provider away the old token is used for as long as there is one.
+        installed.provider.away = True
+        assert plugin.oauth.getAccessToken() == fresh
+        installed.provider.away = False
+        other.unlink()
+    until(lambda: plugin.polyglot.Notices["cloudlink"])
+    with pytest.raises(ValueError, match="not available"):
+        plugin.oauth.getAccessToken()
+    found = re.search(r"open (\S+) or type", plugin.polyglot.Notices["cloudlink"])
+    assert found
+    person.links(found.group(1))
+    plugin.waits_for("oauth event", times=2)
+    until(lambda: "cloudlink" not in plugin.polyglot.Notices)
+
+
+def test_a_handler_that_dies_is_called_again_at_the_next_start(
+    installed: Installed, run: Callable[[], InProcess]
+) -> None:
+    plugin = run()
+    plugin.waits_for("done")
+    plugin.dies_at = "oauth event"
+    installed.link_now()
+    plugin.waits_for("oauth event")
+    assert plugin.oauth.getAccessToken() in installed.provider.access_tokens, "it works all the same"
+    plugin.polyglot.stop()
+    assert installed.state()["acked_version"] < installed.state()["version"]
+    again = run()
+    again.waits_for("oauth event")
+    until(lambda: installed.state()["acked_version"] == installed.state()["version"])
+
+
+def test_a_denial_is_said_with_what_to_do(installed: Installed, run: Callable[[], InProcess], person: Person) -> None:
+    plugin = run()
+    until(lambda: plugin.polyglot.Notices["cloudlink"])
+    found = re.search(r"open (\S+) or type", plugin.polyglot.Notices["cloudlink"])
+    assert found
+    person.links(found.group(1), "cancel")
+    until(lambda: "cloudlink slot connect heating" in (plugin.polyglot.Notices["cloudlink"] or ""))
+
+
+def test_settings_that_do_not_fit_are_said_and_change_nothing(
+    installed: Installed, run: Callable[[], InProcess], caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin = run()
+    plugin.waits_for("done")
+    plugin.oauth.updateOauthSettings({"token_endpoint": "https://elsewhere.example/token"})
+    assert "not accepted" in caplog.text and "client_secret" in caplog.text
+    plugin.oauth.updateOauthSettings({"scope": "read", "parameters": {"a": "1"}})
+    # What a plugin saves whole goes up as the difference, without what is the broker's own.
+    settings = dict(plugin.waits_for("oauth", times=2), addScope=False)
+    pg3.Custom(plugin.polyglot, "oauth").load(settings, save=True)
+    effective = installed.broker.owner("GET", f"/api/devices/{installed.device}/slots/heating/oauth")
+    assert (effective["scope"], effective["parameters"], effective["addScope"]) == ("read", {"a": "1"}, False)
+    assert effective["token_endpoint"] == f"{installed.provider.url}/token"

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any, Callable
 
+from . import steady
 from .credentials import Credential, KeyCredential, TokenCredential
 from .errors import CloudlinkError, NotSignedIn, ServerUnavailable
 from .transport import Answer, Server
@@ -50,7 +51,7 @@ class Access:
         if isinstance(self._credential, TokenCredential):
             return self._credential.token
         with self._lock:
-            if self._token is None or time.monotonic() >= self._good_until:
+            if self._token is None or steady.now() >= self._good_until:
                 self._renew(self._credential)
             return self._token or ""
 
@@ -81,7 +82,7 @@ class Access:
         if answer.status == 200 and isinstance(body.get("access_token"), str):
             lasts = body.get("expires_in")
             self._token = body["access_token"]
-            self._good_until = time.monotonic() + (float(lasts) if isinstance(lasts, (int, float)) else 0.0)
+            self._good_until = steady.now() + (float(lasts) if isinstance(lasts, (int, float)) else 0.0)
             self._good_until -= _NEAR_THE_END
             return
         raise _refusal(answer, body, credential.server)

@@ -26,6 +26,7 @@ from .keys import DeviceKey
 from .linking import Linking
 from .sealed import is_sealed, open_sealed
 from .slot_api import SlotApi
+from .threads import call_server
 from .tokens import Tokens
 
 _log = logging.getLogger("cloudlink")
@@ -58,6 +59,7 @@ class Link:
         self.tokens: Tokens | None = None
         self._usable: Tokens | None = None
         self._changes = 0
+        self._wakers: set[asyncio.Event] = set()
         self._reason: str | None = None
 
     @classmethod
@@ -74,7 +76,7 @@ class Link:
         self._dispatcher = Dispatcher(self._absorb, self._connector.acknowledge)
         self._answering = Answering(self._connector.send)
         try:
-            await asyncio.to_thread(self._access.token)
+            await call_server(self._access.token)
         except ServerUnavailable as error:
             _log.warning("not connected yet: %s", error)
         self._tasks = [
@@ -127,6 +129,8 @@ class Link:
         self.tokens = self._usable = Tokens(event.data) if event.has_tokens else None
         reason = event.data.get("reason") if event.kind == "reauthorize" else None
         self._reason = str(reason) if reason else None
+        for waker in self._wakers:
+            waker.set()
         if event.has_tokens:
             self._linked.set()
         else:
@@ -236,7 +240,7 @@ class Link:
     async def start_linking(self, return_url: str | None = None) -> Linking:
         """Begins to link: the answer has `connect_url`, `user_code` and `verification_uri`, and `wait()`."""
         attempt = await self._ask(self._slot_api().connect, return_url)
-        return Linking(self._slot_api(), attempt)
+        return Linking(self._slot_api(), attempt, self._wakers)
 
     async def connect_url(self, return_url: str | None = None) -> str:
         """Where to send the user's browser. Each call begins anew."""
@@ -249,7 +253,7 @@ class Link:
 
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
         try:
-            return await asyncio.to_thread(call, *args)
+            return await call_server(call, *args)
         except AuthorizationRequired as error:
             error.reason, error.start_linking = self._reason, self.start_linking
             raise

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Callable
 
 from .errors import LinkingFailed, ServerUnavailable, TooManyRequests
 from .handlers import call
 from .slot_api import Attempt, SlotApi
+from .threads import call_server
 
 _LONGEST_INTERVAL = 60.0
 
@@ -15,8 +17,9 @@ _LONGEST_INTERVAL = 60.0
 class Linking:
     """Where the slot's user has to go, and how far they have come."""
 
-    def __init__(self, api: SlotApi, attempt: Attempt) -> None:
+    def __init__(self, api: SlotApi, attempt: Attempt, wakers: set[asyncio.Event]) -> None:
         self._api = api
+        self._wakers = wakers
         self._attempt = attempt
 
     @property
@@ -45,20 +48,30 @@ class Linking:
 
     async def status(self) -> str:
         """`pending`, `authorizing`, `exchanging`, `confirm` or `linked`; raises `LinkingFailed` at another end."""
-        return await asyncio.to_thread(self._api.flow, self._attempt)
+        return await call_server(self._api.flow, self._attempt)
 
     async def confirm(self, code: str) -> None:
         """Gives the digits that the browser shows after consent: status `confirm`."""
-        await asyncio.to_thread(self._api.confirm, self._attempt, code)
+        await call_server(self._api.confirm, self._attempt, code)
 
     async def wait(self, ask_for_code: Callable[[], Any] | None = None) -> None:
         """Returns when the slot is linked; raises `LinkingFailed` when it will not be.
 
         `ask_for_code()` is called, once, where digits have to be typed here; it answers them.
         """
+        # Set when tokens come over the relay: no need to wait for the next look then.
+        news = asyncio.Event()
+        self._wakers.add(news)
+        try:
+            await self._watch(news, ask_for_code)
+        finally:
+            self._wakers.discard(news)
+
+    async def _watch(self, news: asyncio.Event, ask_for_code: Callable[[], Any] | None) -> None:
         interval = self._attempt.interval
         asked = False
         while True:
+            news.clear()
             try:
                 status = await self.status()
                 if status == "linked":
@@ -71,7 +84,8 @@ class Linking:
                 if self._attempt.is_over:
                     raise LinkingFailed("expired", None) from None
                 interval = min(max(error.retry_after or 0.0, interval * 2), _LONGEST_INTERVAL)
-            await asyncio.sleep(interval)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(news.wait(), interval)
 
     def __repr__(self) -> str:
         return f"<Linking at {self.verification_uri}>"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import quote
 
+from . import steady
 from .access import Access
 from .errors import ApiError, AuthorizationRequired, LinkingFailed
 from .tokens import Tokens, remaining
@@ -32,11 +32,11 @@ class Attempt:
     expires_in: float
     #: Seconds between two looks at the status.
     interval: float
-    started: float = field(default_factory=time.monotonic, repr=False)
+    started: float = field(default_factory=steady.now, repr=False)
 
     @property
     def is_over(self) -> bool:
-        return time.monotonic() - self.started >= self.expires_in
+        return steady.now() - self.started >= self.expires_in
 
 
 class SlotApi:

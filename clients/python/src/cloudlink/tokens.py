@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
+
+from . import steady
 
 #: Where neither the server nor the token says.
 _NO_END = 10 * 365 * 24 * 3600.0
@@ -21,7 +22,7 @@ class Tokens(Mapping[str, Any]):
             usable = isinstance(said, (int, float)) and not isinstance(said, bool)
             lasts = float(said) if usable and said is not None else _NO_END
         self._lasts = lasts
-        self._ends = time.monotonic() + lasts
+        self._ends = steady.now() + lasts
 
     @property
     def access_token(self) -> str:
@@ -30,7 +31,7 @@ class Tokens(Mapping[str, Any]):
     @property
     def expires_in(self) -> float:
         """Seconds that are left now; below zero once it is over."""
-        return self._ends - time.monotonic()
+        return self._ends - steady.now()
 
     @property
     def is_due(self) -> bool:

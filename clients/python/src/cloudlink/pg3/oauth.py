@@ -35,6 +35,10 @@ class OAuth:
         LOGGER.info("the account was linked")
         self._oauthTokens.load(with_local_expiry(token))
 
+    # As the documentation of PG3's interface calls them.
+    _customNsHandler = customNsHandler
+    _oauthHandler = oauthHandler
+
     def getAccessToken(self) -> str:
         """A token that is good now. ValueError where nobody has authenticated."""
         try:
@@ -53,6 +57,8 @@ class OAuth:
 
         May be called at any time; what comes before the plugin has started is sent then.
         """
+        if not update:
+            return
         merge(self._oauthConfigOverride, deepcopy(dict(update)))
         self._polyglot.upstream.update_settings(update)
 

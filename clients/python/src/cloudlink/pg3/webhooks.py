@@ -24,7 +24,9 @@ class Webhooks:
     def answer(self, request: Request) -> Response:
         if not self._topics.has_subscriber(self._topic):
             return Response(501, {}, "The plugin takes no requests.")
-        with self._one:
+        if not self._one.acquire(timeout=_PATIENCE):
+            return Response(503, {}, "The plugin is busy.")
+        try:
             self._response = None
             shown = {
                 "method": request.method,
@@ -37,6 +39,8 @@ class Webhooks:
             with self._answered:
                 self._answered.wait_for(lambda: self._response is not None, _PATIENCE)
                 return self._response or Response(504, {}, "The plugin did not answer.")
+        finally:
+            self._one.release()
 
     def respond(self, body: Any, status: int) -> None:
         text = body if isinstance(body, (str, bytes)) else json.dumps(body)
