@@ -163,3 +163,27 @@ def test_a_link_of_the_whole_device_hears_of_all_slots(installed: Installed) -> 
         until(lambda: slots == {"heating", "attic"})
         with pytest.raises(ValueError, match="slot="):
             link.access_token()
+
+
+def test_an_async_handler_of_a_blocking_link_is_told_that_it_may_not_wait(
+    installed: Installed, caplog: pytest.LogCaptureFixture
+) -> None:
+    with installed.connect_blocking() as link:
+
+        @link.on("configuration")
+        async def waits(event: Event) -> None:
+            link.status()
+
+        until(lambda: "plain function" in caplog.text)
+
+
+def test_handlers_that_wait_for_the_link_leave_it_threads_to_answer(installed: Installed) -> None:
+    installed.link_now()
+    got: list[str] = []
+    with installed.connect_blocking() as link:
+        threads = [threading.Thread(target=lambda: got.append(link.access_token())) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(got) == 50 and len(set(got)) == 1

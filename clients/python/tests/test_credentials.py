@@ -133,3 +133,10 @@ def test_what_the_commands_keep_is_used_here(broker: Broker, home: Path) -> None
     assert cloudlink.permissions().subject == device
     assert cloudlink.authenticate_device().device == device, "nobody has to sign in again"
     assert Path(".cloudlink/.gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("odd", ["canary\n", "a b", "", "..", "e30.e30.canary\r\nX: 1", "e30.%%%.canary"])
+def test_a_token_in_the_environment_that_is_none_is_refused_before_it_is_sent(home: Path, odd: str) -> None:
+    with pytest.raises(NotSignedIn) as refused:
+        Places({"CLOUDLINK_TOKEN": odd, "CLOUDLINK_URL": "https://a.example"}, home).find()
+    assert "canary" not in str(refused.value)

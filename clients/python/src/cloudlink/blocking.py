@@ -29,6 +29,9 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise CloudlinkError("an async handler can't wait for a blocking link: make it a plain function")
         if not self._thread.is_alive():
             work.close()
             raise CloudlinkError("this link is closed")

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 _LONGEST = 16 * 1024
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Claims:
 def read(token: str) -> Claims | None:
     """The claims of one of cloudlink's tokens; none where it is something else."""
     parts = token.split(".")
-    if len(token) > _LONGEST or len(parts) != 3:
+    if len(token) > _LONGEST or not _TOKEN.fullmatch(token):
         return None
     try:
         payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))

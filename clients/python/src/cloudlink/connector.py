@@ -12,7 +12,7 @@ from .backoff import Backoff
 from .errors import CloudlinkError, NotSignedIn
 from .frames import Frame, Goodbye, Hello, Trouble
 from .relay import NoRelay, Relay, TokenRefused
-from .threads import call_server
+from .threads import in_thread
 
 _log = logging.getLogger("cloudlink")
 
@@ -45,7 +45,7 @@ class Connector:
             asked: float | None = None
             token = ""
             try:
-                token = await call_server(self._access.token)
+                token = await in_thread(self._access.token)
                 asked, reason = await self._serve(token)
             except TokenRefused as error:
                 self._access.forget(token)

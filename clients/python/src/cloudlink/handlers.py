@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Callable
 
 from .frames import KINDS, Event
-from .threads import call_handler
+from .threads import in_thread
 
 Handler = Callable[[Event], Any]
 
@@ -20,7 +20,7 @@ NAMES = frozenset(KINDS.values())
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*args)
-    answer = await call_handler(function, *args)
+    answer = await in_thread(function, *args)
     return await answer if inspect.isawaitable(answer) else answer
 
 

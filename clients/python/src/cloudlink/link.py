@@ -26,7 +26,7 @@ from .keys import DeviceKey
 from .linking import Linking
 from .sealed import is_sealed, open_sealed
 from .slot_api import SlotApi
-from .threads import call_server
+from .threads import in_thread
 from .tokens import Tokens
 
 _log = logging.getLogger("cloudlink")
@@ -76,7 +76,7 @@ class Link:
         self._dispatcher = Dispatcher(self._absorb, self._connector.acknowledge)
         self._answering = Answering(self._connector.send)
         try:
-            await call_server(self._access.token)
+            await in_thread(self._access.token)
         except ServerUnavailable as error:
             _log.warning("not connected yet: %s", error)
         self._tasks = [
@@ -107,6 +107,10 @@ class Link:
         except CloudlinkError as error:
             _log.error("no events come any more: %s", error)
             self._failed = error
+            self._dispatcher.end()
+        except Exception:
+            _log.exception("no events come any more: this package has a fault")
+            self._failed = CloudlinkError("this package has a fault: the log has it")
             self._dispatcher.end()
 
     def _hear(self, frame: Frame) -> None:
@@ -253,7 +257,7 @@ class Link:
 
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
         try:
-            return await call_server(call, *args)
+            return await in_thread(call, *args)
         except AuthorizationRequired as error:
             error.reason, error.start_linking = self._reason, self.start_linking
             raise

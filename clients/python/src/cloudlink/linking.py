@@ -9,7 +9,7 @@ from typing import Any, Callable
 from .errors import LinkingFailed, ServerUnavailable, TooManyRequests
 from .handlers import call
 from .slot_api import Attempt, SlotApi
-from .threads import call_server
+from .threads import in_thread
 
 _LONGEST_INTERVAL = 60.0
 
@@ -48,11 +48,11 @@ class Linking:
 
     async def status(self) -> str:
         """`pending`, `authorizing`, `exchanging`, `confirm` or `linked`; raises `LinkingFailed` at another end."""
-        return await call_server(self._api.flow, self._attempt)
+        return await in_thread(self._api.flow, self._attempt)
 
     async def confirm(self, code: str) -> None:
         """Gives the digits that the browser shows after consent: status `confirm`."""
-        await call_server(self._api.confirm, self._attempt, code)
+        await in_thread(self._api.confirm, self._attempt, code)
 
     async def wait(self, ask_for_code: Callable[[], Any] | None = None) -> None:
         """Returns when the slot is linked; raises `LinkingFailed` when it will not be.

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from .errors import CloudlinkError
@@ -14,6 +14,7 @@ from .frames import Frame, ack, read
 
 _log = logging.getLogger("cloudlink")
 
+_PROTOCOL = Subprotocol("cloudlink.v1")
 _HANDSHAKE = 15.0
 #: The longest frame that clients accept, in bytes.
 _LONGEST_FRAME = 512 * 1024
@@ -55,26 +56,28 @@ class Relay:
     @classmethod
     async def open(cls, url: str, token: str) -> Relay:
         try:
-            return cls(
-                await _Connect(
-                    url,
-                    additional_headers={"Authorization": f"Bearer {token}"},
-                    subprotocols=[Subprotocol("cloudlink.v1")],
-                    compression=None,
-                    proxy=None,
-                    open_timeout=_HANDSHAKE,
-                    close_timeout=1,
-                    ping_interval=_SILENCE / 2,
-                    ping_timeout=_SILENCE / 2,
-                    max_size=_LONGEST_FRAME,
-                    # Its debug log has the handshake's headers, the token among them.
-                    logger=_QUIET,
-                )
+            socket = await _Connect(
+                url,
+                additional_headers={"Authorization": f"Bearer {token}"},
+                subprotocols=[_PROTOCOL],
+                compression=None,
+                proxy=None,
+                open_timeout=_HANDSHAKE,
+                close_timeout=1,
+                ping_interval=_SILENCE / 2,
+                ping_timeout=_SILENCE / 2,
+                max_size=_LONGEST_FRAME,
+                # Its debug log has the handshake's headers, the token among them.
+                logger=_QUIET,
             )
         except InvalidStatus as error:
             raise _refused(error.response.status_code) from None
-        except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:
+        except (OSError, EOFError, WebSocketException) as error:
             raise Unreachable(f"the relay can't be reached ({type(error).__name__})") from None
+        if socket.subprotocol != _PROTOCOL:
+            await socket.close()
+            raise NoRelay("the server does not speak cloudlink.v1: install versions that fit")
+        return cls(socket)
 
     async def frames(self) -> AsyncIterator[Frame | None]:
         """Each message, none for what is no frame, until the connection ends; then raises why."""

@@ -1,23 +1,42 @@
-"""Where blocking work is done. Calls to the server have threads of their own, so that handlers that wait for such calls
-can't take all of them."""
+"""Blocking work beside the event loop, each piece in a thread of its own.
+
+Not in a pool: handlers that wait for calls to the server could take all of its threads, and none would be left for the
+calls. And the threads are daemons, so that a program that ends need not wait for a handler that does not.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+import contextlib
+import contextvars
+import threading
 from typing import Any, Callable, TypeVar
 
 T = TypeVar("T")
 
-_CALLS = ThreadPoolExecutor(8, "cloudlink-call")
-#: A few links at once, each with its events and its requests.
-_HANDLERS = ThreadPoolExecutor(64, "cloudlink-handler")
 
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
 
-async def call_server(function: Callable[..., T], *args: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_CALLS, partial(function, *args))
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]
+        else:
+            done.set_exception(error)
 
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = context.run(function, *args)
+        except BaseException as raised:
+            error = raised
+        # Nobody waits any more where the loop has ended.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle, result, error)
 
-async def call_handler(function: Callable[..., T], *args: Any) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_HANDLERS, partial(function, *args))
+    threading.Thread(target=run, daemon=True, name=getattr(function, "__name__", "cloudlink")).start()
+    return await done
