@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import logging
+import threading
 from collections.abc import Awaitable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Callable
 
 import pytest
@@ -17,6 +19,8 @@ from cloudlink import Command, Event, Link, Request, Response
 from cloudlink.connector import Connector
 from cloudlink.errors import NotSignedIn
 from cloudlink.frames import Frame, read
+from cloudlink.relay import Relay
+from cloudlink.tokens import Tokens
 from cloudlink.transport import Server
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
@@ -309,3 +313,55 @@ def test_no_secret_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert ours and not any("canary" in line for line in ours)
     assert "canary" not in repr(read(tokens(8)))
     assert issubclass(cloudlink.AuthorizationRequired, cloudlink.CloudlinkError)
+
+
+def test_an_answer_that_was_under_way_does_not_hide_a_newer_event() -> None:
+    class Slow:
+        """An API whose answer is overtaken."""
+
+        def token(self) -> Tokens:
+            asked.set()
+            assert overtaken.wait(10)
+            return Tokens({"access_token": "the one before", "expires_in": 3600})
+
+    asked, overtaken = threading.Event(), threading.Event()
+
+    async def talk(socket: ServerConnection) -> None:
+        await asyncio.to_thread(asked.wait, 10)
+        await socket.send(tokens(9))
+        await socket.recv()
+        overtaken.set()
+        await socket.wait_closed()
+
+    async def plugin(link: Link) -> None:
+        link._api = Slow()  # type: ignore[assignment]
+        assert await link.access_token() == "the one before"
+        assert await link.access_token() == "canary-9"
+
+    conversation(talk, plugin)
+
+
+def test_no_redirect_takes_a_token_elsewhere() -> None:
+    visits: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            visits.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"{origin}/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as http:
+        origin = f"http://127.0.0.1:{http.server_address[1]}"
+        threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
+        with pytest.raises(cloudlink.ApiError, match="no cloudlink server"):
+            Server(origin).expect("GET", "/api", token="canary")
+        with pytest.raises(cloudlink.CloudlinkError, match="status 302"):
+            asyncio.run(Relay.open(Server(origin).relay, "canary"))
+        http.shutdown()
+    assert visits == ["/api", "/api/cloudlink/relay"]

@@ -16,7 +16,7 @@ from ..errors import CloudlinkError
 from ..hub import Hub
 from ..link import Link
 from .asking import Asking
-from .custom import Custom
+from .custom import Custom, difference
 from .log import LOG_HANDLER, LOGGER
 from .names import getValidAddress, getValidName
 from .node import Node
@@ -58,6 +58,7 @@ class Interface:
         self.serverdata: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.Notices = Custom(self, "notices")
+        self._shown: dict[str, Any] = {}
         self.upstream = Upstream(self._tell_custom_ns, self._tell_oauth, self._ask_to_link)
         self._asking = Asking(self.upstream, self.Notices)
         self._polls = Polls(lambda which: self._topics.publish(self.POLL, which))
@@ -192,8 +193,9 @@ class Interface:
 
     def _keep(self, key: str, value: Any) -> None:
         if key == "notices":
-            for notice, text in value.items():
+            for notice, text in difference(self._shown, value).items():
                 LOGGER.warning("notice %s: %s", notice, text)
+            self._shown = dict(value)
         try:
             self._kept().set(key, value)
         except CloudlinkError as error:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 #: How long tokens may take to come after the slot was said to be linked.
 _TOKENS_COME = 10.0
-#: Never sent back to the broker: they are its own.
-_BROKERS_OWN = ("token_endpoint", "client_id", "client_secret")
 
 Publish = Callable[..., bool]
 
@@ -151,12 +149,8 @@ class Upstream:
         self._send_settings(update)
 
     def save_settings(self, value: Mapping[str, Any]) -> None:
-        """The whole configuration, as a plugin saves it: what differs goes to the broker, its own members never."""
-        known = self.link.configuration
-        changes = difference(known, value)
-        for name in _BROKERS_OWN:
-            if name not in changes or value.get(name) == known.get(name):
-                changes.pop(name, None)
+        """The whole configuration, as a plugin saves it: only what differs goes up, so nothing of the broker's own."""
+        changes = difference(self.link.configuration, value)
         if changes:
             self.update_settings(changes)
 
