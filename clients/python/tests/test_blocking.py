@@ -64,6 +64,8 @@ def test_events_one_after_the_other_until_the_link_is_closed(installed: Installe
     installed.link_now()
     kinds: list[str] = []
     link = installed.connect_blocking()
+    early: list[str] = []
+    link.on("consent", handler=lambda event: early.append(event.kind))
 
     def read() -> None:
         for event in link.events():
@@ -76,7 +78,9 @@ def test_events_one_after_the_other_until_the_link_is_closed(installed: Installe
         # The last is acknowledged, for the next was asked for.
         until(lambda: acknowledged(installed))
     reader.join(10)
-    assert not reader.is_alive() and kinds == ["configuration", "consent"]
+    assert not reader.is_alive() and kinds == ["configuration", "consent"] and early == ["consent"]
+    with pytest.raises(ValueError, match="there are no"):
+        link.on("nobody knows")(print)
 
 
 def test_who_is_refused_hears_of_it_at_once(installed: Installed) -> None:

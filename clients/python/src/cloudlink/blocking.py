@@ -128,14 +128,20 @@ class BlockingLink:
         if callable(kind):
             kind, handler = None, kind
         if handler is not None:
-            self._run(_now(self._link.subscribe, kind, handler))
+            self._subscribe(kind, handler)
             return handler
 
         def register(function: F) -> F:
-            self._run(_now(self._link.subscribe, kind, function))
+            self._subscribe(kind, function)
             return function
 
         return register
+
+    def _subscribe(self, kind: str | None, handler: Handler) -> None:
+        if self._loop is None:
+            self._link.subscribe(kind, handler)
+        else:
+            self._run(_now(self._link.subscribe, kind, handler))
 
     def events(self) -> Iterator[Event]:
         """`for event in link.events()`: one is acknowledged when the next is asked for."""

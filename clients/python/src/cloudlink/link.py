@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar, Union, overload
 
 from .access import Access
-from .answering import Answering
-from .connector import Connector
 from .credentials import Credential
-from .dispatcher import Dispatcher
 from .errors import (
     AuthorizationRequired,
     CloudlinkError,
@@ -20,11 +17,12 @@ from .errors import (
     ServerUnavailable,
     TokensWithDevice,
 )
-from .frames import Event, Frame, Inbound
-from .handlers import EventStream, Handler
+from .frames import Event
+from .handlers import EventStream, Handler, Subscription
 from .keys import DeviceKey
 from .linking import Linking
 from .sealed import is_sealed, open_sealed
+from .session import Session
 from .slot_api import SlotApi
 from .threads import in_thread
 from .tokens import Tokens
@@ -51,14 +49,17 @@ class Link:
         self._api = SlotApi(access, slot) if slot is not None else None
         self._sealed_keys = sealed_keys
         self._relay_url = relay_url or access.server.relay
-        self._tasks: list[asyncio.Task[None]] = []
-        self._failed: CloudlinkError | None = None
+        self._session: Session | None = None
+        self._handlers: list[tuple[str | None, Handler]] = []
+        self._on_request: Callable[..., Any] | None = None
+        self._on_command: Callable[..., Any] | None = None
         #: The configuration for the plugin, as it came last.
         self.configuration: dict[str, Any] = {}
         #: All members of the newest tokens that came; None where nobody has linked the slot.
         self.tokens: Tokens | None = None
         self._usable: Tokens | None = None
         self._changes = 0
+        self._failed: CloudlinkError | None = None
         self._wakers: set[asyncio.Event] = set()
         self._reason: str | None = None
 
@@ -70,29 +71,30 @@ class Link:
 
     async def open(self) -> None:
         """Signs in and connects. A server that can't be reached is tried again in the background."""
-        self._lock = asyncio.Lock()
-        self._linked = asyncio.Event()
-        self._connector = Connector(self._relay_url, self._access, self._hear)
-        self._dispatcher = Dispatcher(self._absorb, self._connector.acknowledge)
-        self._answering = Answering(self._connector.send)
+        if self._session is not None:
+            raise CloudlinkError("this link is open already")
+        session = Session(self._relay_url, self._access, self._absorb)
+        session.answering.on_request, session.answering.on_command = self._on_request, self._on_command
+        for kind, handler in self._handlers:
+            session.dispatcher.subscribe(kind, handler)
         try:
             await in_thread(self._access.token)
         except ServerUnavailable as error:
             _log.warning("not connected yet: %s", error)
-        self._tasks = [
-            asyncio.create_task(self._stay_connected()),
-            asyncio.create_task(self._dispatcher.run()),
-        ]
+        self._session = session
+        session.start()
 
     async def close(self) -> None:
         """Disconnects. What was not acknowledged comes again on the next connection."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if tasks:
-            self._dispatcher.end()
-            await self._answering.close()
+        session, self._session = self._session, None
+        if session is not None:
+            self._failed = session.failed
+            await session.close()
+
+    def _open(self) -> Session:
+        if self._session is None:
+            raise CloudlinkError("this link is closed: use it with `async with`")
+        return self._session
 
     async def __aenter__(self) -> Link:
         await self.open()
@@ -100,24 +102,6 @@ class Link:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    async def _stay_connected(self) -> None:
-        try:
-            await self._connector.run()
-        except CloudlinkError as error:
-            _log.error("no events come any more: %s", error)
-            self._failed = error
-            self._dispatcher.end()
-        except Exception:
-            _log.exception("no events come any more: this package has a fault")
-            self._failed = CloudlinkError("this package has a fault: the log has it")
-            self._dispatcher.end()
-
-    def _hear(self, frame: Frame) -> None:
-        if isinstance(frame, Event):
-            self._dispatcher.offer(frame)
-        elif isinstance(frame, Inbound):
-            self._answering.take(frame)
 
     def _absorb(self, event: Event) -> Event:
         """Opens what is sealed, and remembers what this link needs itself."""
@@ -135,11 +119,15 @@ class Link:
         self._reason = str(reason) if reason else None
         for waker in self._wakers:
             waker.set()
-        if event.has_tokens:
-            self._linked.set()
-        else:
-            self._linked.clear()
+        self._note_link(event.has_tokens)
         return event
+
+    def _note_link(self, is_linked: bool) -> None:
+        linked = self._open().linked
+        if is_linked:
+            linked.set()
+        else:
+            linked.clear()
 
     # What comes.
 
@@ -157,7 +145,7 @@ class Link:
 
         Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
         acknowledged once all handlers have returned; where one raises it comes again on the next connection.
-        Whoever registers late is first called with the state that came before.
+        Whoever registers after the link was opened is first told the state that came before.
         """
         if callable(kind):
             kind, handler = None, kind
@@ -173,32 +161,39 @@ class Link:
 
     def subscribe(self, kind: str | None, handler: Handler) -> None:
         """What `on` does, plainly."""
-        self._dispatcher.subscribe(kind, handler)
+        Subscription(kind, handler)  # raises where there is no such kind
+        self._handlers.append((kind, handler))
+        if self._session is not None:
+            self._session.dispatcher.subscribe(kind, handler)
 
     def events(self) -> EventStream:
         """`async for event in link.events()`: one is acknowledged when the next is asked for."""
-        return self._dispatcher.stream()
+        return self._open().dispatcher.stream()
 
     @property
     def failed(self) -> CloudlinkError | None:
         """Why no events come any more, where only a person can put that right."""
-        return self._failed
+        return self._session.failed if self._session is not None else self._failed
 
     def on_request(self, handler: F) -> F:
         """Has `handler(request)` answer what web services send: a `Response`, bytes, text, JSON, or nothing."""
-        self._answering.on_request = handler
+        self._on_request = handler
+        if self._session is not None:
+            self._session.answering.on_request = handler
         return handler
 
     def on_command(self, handler: F) -> F:
         """Has `handler(command)` answer commands for the hub. They come to a link without a slot."""
-        self._answering.on_command = handler
+        self._on_command = handler
+        if self._session is not None:
+            self._session.answering.on_command = handler
         return handler
 
     # What can be asked.
 
     async def access_token(self) -> str:
         """A token that is good now. Asks the server only where the one at hand is due."""
-        async with self._lock:
+        async with self._open().asking:
             held, changes = self._usable, self._changes
             if held is not None and not held.is_due:
                 return held.access_token
@@ -212,7 +207,7 @@ class Link:
 
     async def refresh(self) -> str:
         """A token that was refreshed just now, as after a 401 of the provider's."""
-        async with self._lock:
+        async with self._open().asking:
             changes = self._changes
             return self._remember(await self._ask(self._slot_api().refresh), changes)
 
@@ -239,7 +234,7 @@ class Link:
         await self._ask(self._slot_api().unlink)
         self._changes += 1
         self.tokens = self._usable = None
-        self._linked.clear()
+        self._note_link(False)
 
     async def start_linking(self, return_url: str | None = None) -> Linking:
         """Begins to link: the answer has `connect_url`, `user_code` and `verification_uri`, and `wait()`."""
@@ -253,7 +248,7 @@ class Link:
     async def wait_until_linked(self, timeout: float | None = None) -> None:
         """Returns once the slot is linked, by whomever."""
         if (await self.status()).get("status") != "linked":
-            await asyncio.wait_for(self._linked.wait(), timeout)
+            await asyncio.wait_for(self._open().linked.wait(), timeout)
 
     async def _ask(self, call: Callable[..., T], *args: Any) -> T:
         try:

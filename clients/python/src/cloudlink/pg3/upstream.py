@@ -61,8 +61,8 @@ class Upstream:
         return self._link
 
     def open(self, link: BlockingLink) -> None:
-        link.open()
         link.on(handler=self._event)
+        link.open()
         with self._lock:
             self._link = link
             pending, self._pending = self._pending, {}
