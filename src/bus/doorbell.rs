@@ -79,7 +79,9 @@ impl Doorbells {
             if number > 0 {
                 sleep(pause).await;
             }
-            some.iter().for_each(|bell| bell.ring_for_everything());
+            for bell in some {
+                bell.ring_for_everything();
+            }
         }
     }
 }
@@ -178,7 +180,7 @@ mod tests {
         let bells = Arc::new(Doorbells::default());
         let device = |number: usize| DeviceId(Uuid::from_u128(number.try_into().unwrap()));
         let all: Vec<Knocks> =
-            (0..AT_ONCE.0 + 1).map(|number| Knocks::new(Arc::clone(&bells), device(number))).collect();
+            (0..=AT_ONCE.0).map(|number| Knocks::new(Arc::clone(&bells), device(number))).collect();
         bells.ring_everybody().await;
         for mut knocks in all {
             assert_eq!(knocks.try_recv(), Some(Knocked::Everything));

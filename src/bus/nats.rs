@@ -230,19 +230,20 @@ impl Line {
             })
     }
 
-    /// Rings for what comes and sends what waits, until the connection is lost; none at a stop.
+    /// Rings for what comes and sends what waits, until the connection is lost; none at a stop, and once nobody
+    /// can knock any more.
     async fn carry(&mut self, connection: Connection) -> Option<Interruption> {
         let Connection { client, mut knocks, lost } = connection;
         tokio::select! {
             () = lost.cancelled() => Some(Interruption::Lost),
             () = hear(&mut knocks, &self.incoming) => Some(Interruption::Lost),
-            () = send(&client, &self.origin, &mut self.queue) => Some(Interruption::Lost),
+            sent = send(&client, &self.origin, &mut self.queue) => sent.err(),
             never = self.incoming.connected() => match never {},
             () = self.stop.cancelled() => {
                 self.queue.close();
                 let farewell = async {
-                    send(&client, &self.origin, &mut self.queue).await;
-                    client.flush().await
+                    send(&client, &self.origin, &mut self.queue).await?;
+                    client.flush().await.map_err(|_| Interruption::Lost)
                 };
                 // Whoever does not get these in time finds the changes by the slow poll.
                 let _ = timeout(FAREWELL, farewell).await;
@@ -260,16 +261,18 @@ async fn hear(knocks: &mut Subscriber, incoming: &Incoming) {
     }
 }
 
-/// Sends until the queue has ended or the connection has.
-async fn send(client: &Client, origin: &Origin, queue: &mut Queue) {
+/// Sends until the queue has ended.
+async fn send(client: &Client, origin: &Origin, queue: &mut Queue) -> Result<(), Interruption> {
     while let Some(batch) = queue.take().await {
         let mut left = batch.len();
         for address in &batch {
             if client.publish(SUBJECT, origin.knock(address).into()).await.is_err() {
-                return queue.dropped(left);
+                queue.dropped(left);
+                return Err(Interruption::Lost);
             }
             left -= 1;
             queue.sent(1);
         }
     }
+    Ok(())
 }

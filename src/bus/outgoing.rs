@@ -15,14 +15,14 @@ const BATCH: usize = 256;
 /// Where knocks are put.
 #[derive(Clone)]
 pub(super) struct Outgoing {
-    queue: mpsc::Sender<SlotAddress>,
+    sender: mpsc::Sender<SlotAddress>,
     waiting: Gauge,
     dropped: Counter,
 }
 
 /// Where they are taken from.
 pub(super) struct Queue {
-    queue: mpsc::Receiver<SlotAddress>,
+    receiver: mpsc::Receiver<SlotAddress>,
     waiting: Gauge,
     sent: Counter,
     dropped: Counter,
@@ -35,16 +35,16 @@ pub(super) fn queue() -> (Outgoing, Queue) {
         (metrics::gauge!(metric::KNOCKS_WAITING), metrics::counter!(metric::KNOCKS_DROPPED));
     metrics::gauge!(metric::KNOCKS_WAITING_LIMIT).set(f64::from(LIMIT));
     waiting.set(0.0);
-    let outgoing = Outgoing { queue: sender, waiting: waiting.clone(), dropped: dropped.clone() };
+    let outgoing = Outgoing { sender, waiting: waiting.clone(), dropped: dropped.clone() };
     let sent = metrics::counter!(metric::KNOCKS_SENT);
-    (outgoing, Queue { queue: receiver, waiting, sent, dropped })
+    (outgoing, Queue { receiver, waiting, sent, dropped })
 }
 
 impl Outgoing {
     /// Puts a knock behind the others; drops it where the queue is full.
     pub(super) fn send(&self, address: &SlotAddress) {
-        match self.queue.try_send(address.clone()) {
-            Ok(()) => self.waiting.set(number(self.queue.max_capacity() - self.queue.capacity())),
+        match self.sender.try_send(address.clone()) {
+            Ok(()) => self.waiting.set(number(self.sender.max_capacity() - self.sender.capacity())),
             Err(_) => self.dropped.increment(1),
         }
     }
@@ -54,14 +54,14 @@ impl Queue {
     /// Waits for knocks, and takes those that wait, each slot once. None once nobody can knock any more.
     pub(super) async fn take(&mut self) -> Option<BTreeSet<SlotAddress>> {
         let mut batch = Vec::new();
-        let taken = self.queue.recv_many(&mut batch, BATCH).await;
-        self.waiting.set(number(self.queue.len()));
+        let taken = self.receiver.recv_many(&mut batch, BATCH).await;
+        self.waiting.set(number(self.receiver.len()));
         (taken > 0).then(|| batch.into_iter().collect())
     }
 
     /// Takes no more knocks: who takes them now gets those that wait, and then none.
     pub(super) fn close(&mut self) {
-        self.queue.close();
+        self.receiver.close();
     }
 
     /// Counts knocks that were sent.
@@ -112,7 +112,9 @@ mod tests {
     #[tokio::test]
     async fn knocks_at_one_slot_that_wait_are_one() {
         let (outgoing, mut queue) = queue();
-        [1, 2, 1].iter().for_each(|slot| outgoing.send(&at(*slot)));
+        for slot in [1, 2, 1] {
+            outgoing.send(&at(slot));
+        }
         assert_eq!(queue.take().await, Some([at(1), at(2)].into()));
         drop(outgoing);
         assert_eq!(queue.take().await, None);

@@ -1,6 +1,6 @@
 //! Where the NATS servers of the bus are, and how to sign in there.
 //!
-//! Written `nats://user:password@host:4222`, `nats://token@host` or `nats://SU…@host` with the seed of an NKey;
+//! Written `nats://user:password@host:4222`, `nats://token@host` or `nats://SU…@host` with the seed of an `NKey`;
 //! `tls://` where the connection must be encrypted. Several servers of one cluster stand between commas, and the
 //! first that names somebody to sign in as speaks for all.
 
@@ -13,7 +13,7 @@ use super::secret::SecretValue;
 
 /// More servers than a cluster has.
 const MOST_SERVERS: usize = 32;
-/// The length of the seed of an NKey: prefix, 32 bytes and checksum in base32.
+/// The length of the seed of an `NKey`: prefix, 32 bytes and checksum in base32.
 const SEED: usize = 58;
 
 /// The servers, and who we are to them. Its `Debug` shows no secret.
