@@ -201,7 +201,7 @@ def test_it_comes_back_after_a_restart_and_is_told_nothing_twice(installed: Inst
             assert link.tokens is not None and link.tokens.access_token == fresh
             assert seen[len(before) :] == [("tokens", before[-1][1] + 1)]
 
-    within(plugin(), 90)
+    within(plugin(), 240)
 
 
 def test_settings_merge_and_what_does_not_fit_is_named(installed: Installed) -> None:

@@ -57,7 +57,10 @@ class Link:
         self.configuration: dict[str, Any] = {}
         #: All members of the newest tokens that came; None where nobody has linked the slot.
         self.tokens: Tokens | None = None
+        #: What `access_token` gives without asking; None where it is not known which token is the newest.
         self._usable: Tokens | None = None
+        #: A token that an answer brought and no event yet.
+        self._ahead: str | None = None
         self._changes = 0
         self._failed: CloudlinkError | None = None
         self._wakers: set[asyncio.Event] = set()
@@ -115,6 +118,11 @@ class Link:
             self.configuration = event.data
             return event
         self.tokens = self._usable = Tokens(event.data) if event.has_tokens else None
+        if self.tokens is None or self._ahead == self.tokens.access_token:
+            self._ahead = None
+        elif self._ahead is not None:
+            # This event may be older than the answer or newer: the server knows.
+            self._usable = None
         reason = event.data.get("reason") if event.kind == "reauthorize" else None
         self._reason = str(reason) if reason else None
         for waker in self._wakers:
@@ -194,12 +202,13 @@ class Link:
     async def access_token(self) -> str:
         """A token that is good now. Asks the server only where the one at hand is due."""
         async with self._open().asking:
-            held, changes = self._usable, self._changes
-            if held is not None and not held.is_due:
-                return held.access_token
+            if self._usable is not None and not self._usable.is_due:
+                return self._usable.access_token
+            changes = self._changes
             try:
                 fresh = await self._ask(self._slot_api().token)
             except (ServerUnavailable, ProviderUnavailable, TokensWithDevice):
+                held = self._usable or self.tokens
                 if held is not None and held.expires_in > 0:
                     return held.access_token
                 raise
@@ -212,9 +221,12 @@ class Link:
             return self._remember(await self._ask(self._slot_api().refresh), changes)
 
     def _remember(self, fresh: Tokens, changes: int) -> str:
-        # An event that came meanwhile knows better.
-        if changes == self._changes:
-            self._usable = fresh
+        is_told = self.tokens is not None and self.tokens.access_token == fresh.access_token
+        if is_told or changes == self._changes:
+            self._usable, self._ahead = fresh, None if is_told else fresh.access_token
+        else:
+            # An event came meanwhile, with another one.
+            self._usable = self._ahead = None
         return fresh.access_token
 
     async def status(self) -> dict[str, Any]:
@@ -233,7 +245,7 @@ class Link:
         """Ends the link: tokens are revoked where the provider can, and erased."""
         await self._ask(self._slot_api().unlink)
         self._changes += 1
-        self.tokens = self._usable = None
+        self.tokens = self._usable = self._ahead = None
         self._note_link(False)
 
     async def start_linking(self, return_url: str | None = None) -> Linking:
