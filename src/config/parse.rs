@@ -48,6 +48,7 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
         database: Database {
             url: secret(layers, "database.url")?,
             max_connections: count(layers, "database.max_connections", 2..=500)?,
+            statement: seconds(layers, "database.statement_seconds", 1..=300)?,
             data_dir: layers.text("database.data_dir")?.map(|text| PathBuf::from(text.as_str())),
         },
         vault: Vault {

@@ -89,6 +89,8 @@ settings! {
         url: Option<SecretValue>,
         /// `database.max_connections`
         max_connections: u32,
+        /// `database.statement_seconds`
+        statement: Duration,
         /// `database.data_dir`, of the private cluster.
         data_dir: Option<PathBuf>,
     }

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     bounds::Bounds,
-    database::{connect, database},
+    database::{connect, database, serving_pool},
     handlers::HandlerData,
     parts, vault_ring,
 };
@@ -43,6 +43,8 @@ use crate::{
 
 /// Password hashes computed at once: each takes 19 MiB and most of a core.
 const HASHES_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+/// Connections for the migrations: one works, one looks.
+const MIGRATING: u32 = 2;
 /// For one readiness check.
 const READINESS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -106,9 +108,12 @@ impl Application {
         ring: Arc<KeyRing>,
         options: PgConnectOptions,
     ) -> Result<Self> {
-        let pool = connect(&options, settings.database.max_connections).await?;
-        store::migrate(&pool, &ring, &*seams.entropy).await?;
-        let store = Store::new(pool, Arc::clone(&ring), Arc::clone(&seams.entropy));
+        // A migration may take its time, and waits for another replica's.
+        let unhurried = connect(&options, MIGRATING).await?;
+        store::migrate(&unhurried, &ring, &*seams.entropy).await?;
+        unhurried.close().await;
+        let (pool, patience) = serving_pool(options.clone(), &settings.database);
+        let store = Store::new(pool, patience, Arc::clone(&ring), Arc::clone(&seams.entropy));
 
         let stop_background = CancellationToken::new();
         let bus = parts::bus(settings, options, &seams, &stop_background)?;

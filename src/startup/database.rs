@@ -14,11 +14,16 @@ use tokio::time::timeout;
 
 use crate::{
     cluster::{self, Cluster, ClusterError, ClusterSettings, DATABASE, Durability, default_data_dir},
-    config::Settings,
+    config::{Database, Settings},
 };
 
 /// For a connection to the database to be free.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(5);
+/// For one statement of a command that goes through whole tables.
+pub(super) const LONG_STATEMENT: Duration = Duration::from_mins(10);
+/// How much later than the database itself a statement is given up here: while the database can be heard, it should
+/// be the one to say so.
+const LATER: Duration = Duration::from_secs(2);
 
 /// Where the private database of `settings` lives.
 pub fn cluster_folder(data_dir: Option<&Path>) -> PathBuf {
@@ -61,6 +66,27 @@ pub(super) async fn connect(options: &PgConnectOptions, max_connections: u32) ->
         .context("the database can't be reached; check database.url and that the server runs")?
         .close()
         .await?;
+    Ok(pool(options, max_connections))
+}
+
+/// The connections of a service, and how long it waits for one of their statements. The database gives up earlier,
+/// and also a transaction whose owner says nothing any more: what it holds, others wait for. What the URL says wins.
+pub(super) fn serving_pool(options: PgConnectOptions, settings: &Database) -> (PgPool, Duration) {
+    let limit = format!("{}s", settings.statement.as_secs());
+    let limits = [
+        ("statement_timeout", limit.as_str()),
+        ("idle_in_transaction_session_timeout", limit.as_str()),
+        // A peer that is gone without a word takes up a connection until then.
+        ("tcp_keepalives_idle", "60"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "3"),
+    ];
+    let said = options.get_options().unwrap_or_default().to_owned();
+    let options = options.options(limits.into_iter().filter(|(name, _)| !said.contains(name)));
+    (pool(&options, settings.max_connections), settings.statement + LATER)
+}
+
+fn pool(options: &PgConnectOptions, max_connections: u32) -> PgPool {
     let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(DATABASE_PATIENCE);
-    Ok(pool.connect_lazy_with(options.clone()))
+    pool.connect_lazy_with(options.clone())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use super::{
-    database::{cluster_folder, connect, database_beside},
+    database::{LONG_STATEMENT, cluster_folder, connect, database_beside},
     vault_ring,
 };
 use crate::{
@@ -34,7 +34,7 @@ pub async fn maintain<T>(settings: &Settings, work: impl AsyncFnOnce(Store) -> R
         let pool = connect(&options, CONNECTIONS).await?;
         let done = async {
             store::check_current(&pool).await?;
-            work(Store::new(pool.clone(), ring, Arc::new(SystemEntropy))).await
+            work(Store::new(pool.clone(), LONG_STATEMENT, ring, Arc::new(SystemEntropy))).await
         }
         .await;
         pool.close().await;

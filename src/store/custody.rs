@@ -1,15 +1,13 @@
 //! What a change of custody does to a slot's tokens.
 
-use sqlx::{Postgres, Transaction};
-
-use super::StoreError;
+use super::{StoreError, connections::Transaction};
 use crate::domain::ids::SlotAddress;
 
 /// Has tokens that the broker holds told anew, and the user of a slot asked whose plugin has them, as a part of the
 /// transaction that changed the slot. A statement of its own: the slot is held by then, so what an acknowledgement
 /// erased is gone.
 pub(super) async fn change_hands(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut Transaction,
     address: &SlotAddress,
 ) -> Result<(), StoreError> {
     sqlx::query!(

@@ -7,6 +7,7 @@
 mod assertions;
 mod audit;
 mod claims;
+mod connections;
 mod custody;
 mod devices;
 mod enrolment;
@@ -39,11 +40,12 @@ mod states;
 mod trusted_keys;
 mod unlink;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use zeroize::Zeroizing;
 
+use self::connections::Connections;
 pub use self::{
     assertions::JtiUse,
     audit::{AuditRow, NewAudit},
@@ -86,7 +88,7 @@ use crate::{
 /// The database, with the key ring that seals what goes into it. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    pool: PgPool,
+    pool: Connections,
     ring: Arc<KeyRing>,
     entropy: Arc<dyn Entropy>,
 }
@@ -122,8 +124,12 @@ impl StoreError {
                 matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
                     || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(
                         |code| {
-                            // Classes 53 (resources), 57P0x (shutting down) and 08 (connection) of PostgreSQL.
-                            code.starts_with("53") || code.starts_with("57P") || code.starts_with("08")
+                            // Classes 53 (resources, a full disk among them), 57 (shutting down, out of time) and
+                            // 08 (connection) of PostgreSQL, and a deadlock.
+                            code.starts_with("53")
+                                || code.starts_with("57")
+                                || code.starts_with("08")
+                                || code == "40P01"
                         },
                     )
             }
@@ -148,9 +154,9 @@ macro_rules! column {
 use column;
 
 impl Store {
-    /// A store over a pool of connections to a migrated database.
-    pub fn new(pool: PgPool, ring: Arc<KeyRing>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { pool, ring, entropy }
+    /// A store over a pool of connections to a migrated database; `patience` is for one statement.
+    pub fn new(pool: PgPool, patience: Duration, ring: Arc<KeyRing>, entropy: Arc<dyn Entropy>) -> Self {
+        Self { pool: Connections::new(pool, patience), ring, entropy }
     }
 
     /// The pool, for the bus and for readiness.

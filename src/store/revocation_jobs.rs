@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{Postgres, Transaction, types::Json};
+use sqlx::types::Json;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{
     Column, Store, StoreError, column,
+    connections::Transaction,
     grants::TOKENS,
     parse_column,
     slots::{CONFIGURATION, OVERRIDES, subject},
@@ -73,7 +74,7 @@ impl Store {
     /// erases it. The slots are held, so nobody adds tokens. What can't be read is erased all the same.
     pub(super) async fn revoke_grants_of(
         &self,
-        transaction: &mut Transaction<'_, Postgres>,
+        transaction: &mut Transaction,
         device: DeviceId,
         slot: Option<&SlotName>,
         now: OffsetDateTime,
@@ -108,7 +109,7 @@ impl Store {
     /// Writes down that these tokens are to be revoked, where their provider can be asked at all.
     pub(super) async fn revoke_later(
         &self,
-        transaction: &mut Transaction<'_, Postgres>,
+        transaction: &mut Transaction,
         address: &SlotAddress,
         configuration: &Document,
         variables: &BTreeMap<String, String>,

@@ -1,11 +1,11 @@
 //! Unlinking a slot: its tokens go, and so do the flows that would bring new ones.
 
-use sqlx::{PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 
 use super::{
     Store, StoreError,
     audit::{NewAudit, put_audit},
+    connections::Transaction,
     slots::{HANDLE, handle_hash, subject},
 };
 use crate::domain::{
@@ -70,7 +70,7 @@ impl Store {
 
 /// Holds a slot until the end of the transaction: nobody adds tokens meanwhile. Its status, where there is one.
 pub(super) async fn hold_slot(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut Transaction,
     address: &SlotAddress,
 ) -> Result<Option<String>, StoreError> {
     let status = sqlx::query_scalar!(
@@ -85,11 +85,10 @@ pub(super) async fn hold_slot(
 
 /// Ends the flows of a slot that is held, as a part of a transaction: none may bring tokens any more.
 pub(super) async fn end_flows_of_slot(
-    transaction: &mut Transaction<'_, Postgres>,
+    transaction: &mut Transaction,
     address: &SlotAddress,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let connection: &mut PgConnection = transaction;
     sqlx::query!(
         "-- end_flows_of_slot
         with ended as (
@@ -108,7 +107,7 @@ pub(super) async fn end_flows_of_slot(
         Action::FlowFailed.as_str(),
         subject(address)
     )
-    .execute(connection)
+    .execute(&mut **transaction)
     .await?;
     Ok(())
 }

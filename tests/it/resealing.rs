@@ -31,7 +31,12 @@ fn both() -> String {
 /// The database as a command sees it that has these keys.
 fn store(service: &Service, keys: &str) -> Store {
     let ring = Arc::new(KeyRing::parse(keys.split(',')).unwrap());
-    Store::new(service.database.pool.clone(), ring, Arc::new(SystemEntropy))
+    Store::new(
+        service.database.pool.clone(),
+        std::time::Duration::from_secs(20),
+        ring,
+        Arc::new(SystemEntropy),
+    )
 }
 
 async fn rotate(store: &Store) -> Result<Resealed, ResealError> {
