@@ -4,13 +4,16 @@
 //! behind; another takes it over once, after more than the time that an exchange may take, while the code may
 //! still be good. Every end is guarded by the attempt, so one who was taken for dead stores nothing.
 
-use std::time::{Duration as Period, Instant};
+use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::Broker;
+use super::{
+    Broker,
+    calm::{STORE_PATIENCE, STORE_PAUSE},
+};
 use crate::{
     domain::{
         address::EgressPolicy,
@@ -32,10 +35,6 @@ use crate::{
 const STALE_AFTER: Duration = Duration::seconds(40);
 /// Providers let a code live ten minutes at most (RFC 6749 §4.1.2).
 const CODE_LIFE: Duration = Duration::minutes(10);
-/// How long an answer waits for a database that is away: as long as nobody takes the exchange over.
-const STORE_PATIENCE: Period = Period::from_secs(40);
-/// The pause between two attempts to store it.
-const STORE_PAUSE: Period = Period::from_secs(1);
 /// Least time to read a confirm code from a page and type it elsewhere.
 const CONFIRM_TIME: Duration = Duration::minutes(5);
 

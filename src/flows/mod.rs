@@ -5,6 +5,7 @@
 //! slot the bus is knocked at; that is only faster than the relay's poll, never necessary.
 
 mod access;
+mod calm;
 mod confirm;
 mod connect;
 mod consent;

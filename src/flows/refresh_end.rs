@@ -1,11 +1,12 @@
 //! The end of a refresh: recorded first, then told.
 
-use std::time::{Duration as Period, Instant};
+use std::time::Instant;
 
 use time::{Duration, OffsetDateTime};
 
 use super::{
     Broker,
+    calm::{STORE_PATIENCE, STORE_PAUSE},
     refresh::{Outcome, RefreshTask},
 };
 use crate::{
@@ -16,11 +17,6 @@ use crate::{
     provider::RefreshFailure,
     store::{NextLook, RefreshLease, Refreshed, StoreError},
 };
-
-/// How long an answer waits for a database that is away: with the request's 30 s less than a lease lasts.
-const STORE_PATIENCE: Period = Period::from_secs(20);
-/// The pause between two attempts to store it.
-const STORE_PAUSE: Period = Period::from_secs(1);
 
 impl Broker {
     /// A refresh token may be good once: what it brought is not given up because the database is away.

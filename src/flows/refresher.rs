@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Broker,
+    calm::Calm,
     refresh::Occasion,
     sweep::{every, report},
 };
@@ -49,16 +50,14 @@ impl Desk {
 /// [`Broker::finish_exchanges`].
 pub async fn keep_tokens_fresh(broker: Broker, stop: CancellationToken) {
     let (mut due, mut watch) = (every(DUE_PERIOD), every(WATCH_PERIOD));
-    let mut desk = Desk::default();
+    let (mut desk, mut calm) = (Desk::default(), Calm::default());
     loop {
         // Whether the next look need not wait for its time: there is more, or room becomes free.
-        let more = match broker.take_due_refreshes(&mut desk).await {
-            Ok(more) => more,
-            Err(error) => {
+        let more = calm.lasts(&broker.store).await
+            && broker.take_due_refreshes(&mut desk).await.unwrap_or_else(|error| {
                 report("refreshes", Err(error));
                 false
-            }
-        };
+            });
         tokio::select! {
             () = stop.cancelled() => break,
             _ = due.tick() => {}

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Broker,
+    calm::Calm,
     reap::{forget_slowly, horizons},
 };
 use crate::{
@@ -32,10 +33,15 @@ pub async fn keep_access_fresh(broker: Broker, stop: CancellationToken) {
 /// Sweeps until `stop` is cancelled.
 pub async fn sweep(broker: Broker, stop: CancellationToken) {
     let (mut flows, mut memory) = (every(FLOW_PERIOD), every(MEMORY_PERIOD));
+    let mut calm = Calm::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
-            _ = flows.tick() => report("flows", broker.sweep_flows().await),
+            _ = flows.tick() => {
+                if calm.lasts(&broker.store).await {
+                    report("flows", broker.sweep_flows().await);
+                }
+            }
             _ = memory.tick() => report("memory", broker.forget_what_is_over().await),
         }
     }
