@@ -36,6 +36,7 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             public_url: public_url(layers)?,
             trusted_proxies: networks(layers, "server.trusted_proxies")?,
             drain: seconds(layers, "server.drain_seconds", 0..=300)?,
+            drain_delay: seconds(layers, "server.drain_delay_seconds", 0..=60)?,
             max_connections: count(layers, "server.max_connections", 16..=1_000_000)?,
             max_requests: count(layers, "server.max_requests", 16..=100_000)?,
             workers: Some(count(layers, "server.workers", 0..=512)?).filter(|workers: &usize| *workers > 0),

@@ -67,6 +67,8 @@ settings! {
         trusted_proxies: Vec<IpNet>,
         /// `server.drain_seconds`
         drain: Duration,
+        /// `server.drain_delay_seconds`
+        drain_delay: Duration,
         /// `server.max_connections`, for each worker.
         max_connections: usize,
         /// `server.max_requests`, of this process.
@@ -212,6 +214,12 @@ impl Settings {
         if !over_tls && self.egress.policy == EgressPolicy::PublicOnly {
             return Err(SettingsError::Contradiction(
                 "login.oidc.issuer is http, which is for development with egress.allow_private; use https",
+            ));
+        }
+        if self.server.drain_delay >= self.server.drain && !self.server.drain_delay.is_zero() {
+            return Err(SettingsError::Contradiction(
+                "server.drain_delay_seconds leaves nothing of server.drain_seconds for what is under way; make \
+                 the delay shorter",
             ));
         }
         if self.server.bind == self.admin.bind && self.server.bind.port() != 0 {

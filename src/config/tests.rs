@@ -189,6 +189,10 @@ fn settings_that_contradict_each_other_stop_the_start() {
             ["database.url", "database.data_dir"],
         ),
         (vec![("CLOUDLINK__ADMIN__BIND", "127.0.0.1:8080")], ["server.bind", "admin.bind"]),
+        (
+            vec![("CLOUDLINK__SERVER__DRAIN_DELAY_SECONDS", "25")],
+            ["server.drain_seconds", "server.drain_delay_seconds"],
+        ),
     ] {
         let error = refusal(&variables);
         assert!(names.iter().all(|name| error.contains(name)), "{error}");

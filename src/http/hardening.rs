@@ -18,10 +18,11 @@ use actix_web::{
     body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        StatusCode, Uri,
+        ConnectionType, StatusCode, Uri,
         header::{self, ContentType, HeaderMap, HeaderName, HeaderValue},
     },
     middleware::Next,
+    web::Data,
 };
 use futures_util::FutureExt as _;
 
@@ -31,6 +32,7 @@ use crate::{
         connection::{Busy, BusyBody},
         error::{PROBLEM_JSON, Problem},
         frame::{Frame, Limits, RequestId},
+        health::Readiness,
     },
 };
 
@@ -82,6 +84,13 @@ pub async fn harden<B: MessageBody + 'static>(
     match outcome {
         Ok(response) => {
             let mut response = explained(response);
+            let readiness = response.request().app_data::<Data<Readiness>>();
+            if readiness.is_some_and(|readiness| readiness.is_draining())
+                && !response.response().head().upgrade()
+            {
+                // The next request is for a process that stays.
+                response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+            }
             dress(response.headers_mut(), &id, edge);
             count(route, response.status());
             Ok(response.map_body(|_, body| BoxBody::new(BusyBody::new(body, busy))))

@@ -75,9 +75,14 @@ impl Readiness {
         self.0.draining.store(true, Ordering::Release);
     }
 
+    /// Whether the process finishes.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
     /// The names of what is missing; none when it is ready.
     pub async fn missing(&self) -> Vec<&'static str> {
-        if self.0.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return vec!["draining"];
         }
         let mut last = self.0.last.lock().await;

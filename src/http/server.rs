@@ -1,7 +1,11 @@
 //! Listening: every app runs inside of the frame, within limits on connections and time (J04), and both
 //! listeners are built here.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use actix_web::{
     App, HttpServer,
@@ -10,10 +14,14 @@ use actix_web::{
     web::{Data, ServiceConfig},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpSocket;
 use tracing_actix_web::TracingLogger;
 
 use super::{connection, frame::Frame, hardening::harden, span::RouteSpan};
 use crate::relay::HangUp;
+
+/// Connections that wait to be accepted: a burst, when another replica has ended.
+const WAITING: u32 = 2048;
 
 /// How long connections may take, and how many there may be.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +61,20 @@ pub struct Listening {
     pub address: SocketAddr,
     /// Runs when awaited; its `handle` stops it.
     pub server: Server,
+    /// Where connections come in.
+    pub door: Door,
+}
+
+/// The listening socket: closed before the server is stopped, which drops what it has accepted and not yet begun.
+#[derive(Debug)]
+pub struct Door(TcpListener);
+
+impl Door {
+    /// From now on connections are refused, so that a balancer takes them elsewhere. What came before is served.
+    pub fn close(&self) {
+        // Where the system can't, the server's stop does it a moment later.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Read);
+    }
 }
 
 impl fmt::Debug for Listening {
@@ -92,9 +114,16 @@ pub fn listen(
         Some(workers) => server.workers(workers),
         None => server,
     };
-    let server = server.bind(address)?;
-    let address = server.addrs().first().copied().unwrap_or(address);
-    Ok(Listening { address, server: server.run() })
+    let listener = bind(address)?;
+    let (address, door) = (listener.local_addr()?, Door(listener.try_clone()?));
+    Ok(Listening { address, server: server.listen(listener)?.run(), door })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)?.into_std()
 }
 
 /// Raises the limit on open files to what the system allows this process, and says how many that are: a

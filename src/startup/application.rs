@@ -1,14 +1,15 @@
 //! The application: built once, run once, ended in order.
 //!
-//! It stops in this order: not ready any more; relay connections are told and closed, polls answered; requests
-//! under way finish; exchanges and refreshes under way are stored; then the sweep, the bus and the database end.
+//! It stops in this order: not ready any more, which a balancer is given time to see; the listeners close; relay
+//! connections are told and closed, polls answered; requests under way finish; exchanges and refreshes under way are
+//! stored; then the sweep, the bus and the database end. All of it takes no longer than `server.drain_seconds`.
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context as _, Result};
 use sqlx::postgres::PgConnectOptions;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -31,7 +32,7 @@ use crate::{
         health::Readiness,
         load::Load,
         relay_listener::RelayListener,
-        server::{Tuning, listen},
+        server::{Door, Tuning, listen},
         throttle::Throttles,
     },
     relay::{Relay, RelayParts},
@@ -45,6 +46,10 @@ use crate::{
 const HASHES_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// Connections for the migrations: one works, one looks.
 const MIGRATING: u32 = 2;
+/// Between the closing of the door and the stop of who serves behind it.
+const LAST_ARRIVALS: Duration = Duration::from_millis(500);
+/// Kept at the end of a stop for what is still to be stored, and again for the database's connections.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// For one readiness check.
 const READINESS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -73,12 +78,14 @@ pub struct Application {
     readiness: Readiness,
     servers: Vec<actix_web::dev::Server>,
     relay_listener: Option<RelayListener>,
+    doors: Vec<Door>,
     public: SocketAddr,
     admin: SocketAddr,
     stop_background: CancellationToken,
     stop_sweep: CancellationToken,
     stop_relay: CancellationToken,
     drain: Duration,
+    drain_delay: Duration,
     cluster: Option<Cluster>,
 }
 
@@ -165,7 +172,8 @@ impl Application {
 
         let relay_listener = parts::relay_listener(settings, &data, &frame)?;
         let server = &settings.server;
-        let tuning = Tuning::new(server.workers, server.max_connections, server.drain);
+        let requests = server.drain.saturating_sub(server.drain_delay + 2 * LAST_MOMENT);
+        let tuning = Tuning::new(server.workers, server.max_connections, requests);
         let routes = data.clone();
         let public = listen(server.bind, frame.clone(), tuning, move |config| routes.public(config))
             .with_context(|| format!("server.bind: {} can't be listened on", server.bind))?;
@@ -184,10 +192,12 @@ impl Application {
             admin: admin.address,
             servers: vec![public.server, admin.server],
             relay_listener,
+            doors: vec![public.door, admin.door],
             stop_background,
             stop_sweep: CancellationToken::new(),
             stop_relay,
             drain: settings.server.drain,
+            drain_delay: settings.server.drain_delay,
             cluster: None,
         })
     }
@@ -248,9 +258,18 @@ impl Application {
 
         tracing::info!("draining");
         self.readiness.drain();
+        let end = Instant::now() + self.drain.saturating_sub(LAST_MOMENT);
+        if lost.is_none() {
+            // Until the balancer has looked it sends more, which is served as ever.
+            tokio::time::sleep(self.drain_delay).await;
+        }
+        // Nobody waits at a door that is about to close.
+        futures_util::future::join_all(handles.iter().map(ServerHandle::pause)).await;
+        self.doors.iter().for_each(Door::close);
         self.stop_relay.cancel();
         let drained = async {
-            self.relay.drained().await;
+            // Until workers have begun with whoever came in last.
+            tokio::join!(self.relay.drained(), tokio::time::sleep(LAST_ARRIVALS));
             futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true))).await;
             for server in servers.drain(..) {
                 // A server that failed has nothing left to drain.
@@ -262,17 +281,18 @@ impl Application {
             sweeps.wait().await;
             self.broker.finish_exchanges().await;
         };
-        // The servers bound their own part by the same time; exchanges may take a little longer.
-        if tokio::time::timeout(self.drain + Duration::from_secs(15), drained).await.is_err() {
+        if tokio::time::timeout_at(end, drained).await.is_err() {
             tracing::warn!(
-                "some work did not end in time; what it left behind is taken up at the next start"
+                "some work did not end in time; what it left behind is taken up by another replica, or at the \
+                 next start"
             );
         }
         self.stop_background.cancel();
         tasks.close();
         tasks.wait().await;
         self.bus.stopped().await;
-        self.broker.store.pool().close().await;
+        // What did not end in time may hold a connection, and the process ends it.
+        let _ = tokio::time::timeout(LAST_MOMENT, self.broker.store.pool().close()).await;
         match (lost, cluster) {
             (Some(error), _) => Err(error.into()),
             (None, Some(cluster)) => Ok(cluster.stop().await?),
