@@ -85,6 +85,21 @@ need_nats() {
         fail 'nats-server is needed: install it as https://docs.nats.io says, then start again'
 }
 
+# need_balancer PROGRAM: installs it, and switches off the service that the package starts. Tests run their own.
+need_balancer() {
+    [ -n "$(PATH=$PATH:/usr/sbin:/usr/local/sbin command -v "$1")" ] && return
+    install "$1" "$2" "$1" "$1" "$1" "$1"
+    [ -d /run/systemd/system ] || return 0
+    local as=(env)
+    [ "$(id -u)" = 0 ] || as=(sudo)
+    say "switching off the service $1, which its package has started (systemctl disable --now $1)"
+    "${as[@]}" systemctl disable --now "$1" >&2 || say "the service $1 could not be switched off"
+}
+
+need_haproxy() { need_balancer haproxy haproxy; }
+
+need_nginx() { need_balancer nginx nginx-light; }
+
 need_rust_tools() {
     { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1 && return
     command -v rustup >/dev/null || fail 'rustfmt and clippy are missing: install them with your Rust'

@@ -13,6 +13,7 @@
 mod access;
 mod assertions;
 mod audit;
+mod balancing;
 mod bounds;
 mod callback;
 mod cluster;
@@ -66,6 +67,7 @@ mod relay_listener;
 mod resealing;
 mod revoking;
 mod revoking_at_provider;
+mod rolling_restart;
 mod rotation;
 mod sealed_columns;
 mod sealed_delivery;

@@ -46,6 +46,14 @@ impl Database {
     }
 }
 
+impl Database {
+    /// One that exists, on a server of its own.
+    pub(crate) async fn at(url: &str) -> Self {
+        let pool = PgPoolOptions::new().max_connections(8).connect(url).await.unwrap();
+        Self { url: url.to_owned(), pool }
+    }
+}
+
 impl Server {
     async fn start<E: Display>(migrate: impl AsyncFnOnce(&PgPool) -> Result<(), E>) -> Self {
         let (admin, cluster) = if let Ok(url) = std::env::var("CLOUDLINK_TEST_DATABASE_URL") {

@@ -218,6 +218,13 @@ impl Relay {
         relay
     }
 
+    /// Attaches, where that is possible now.
+    pub(crate) async fn try_attach(service: &Service, token: &str) -> Result<Self, String> {
+        let socket = within("the handshake", connect_async(Self::handshake(service, token))).await;
+        let (socket, _) = socket.map_err(|error| format!("the handshake: {error}"))?;
+        Ok(Self { socket })
+    }
+
     /// The next frame of text, as JSON; a close is `{"close": CODE}`.
     pub(crate) async fn next(&mut self) -> Value {
         loop {

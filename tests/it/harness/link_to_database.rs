@@ -1,11 +1,12 @@
-//! The way from a service to its database, which a test can cut and mend, and listen in on.
+//! The way from a service to its database, which a test can cut and mend, let hang, and listen in on.
 
 use std::sync::{Arc, Mutex};
 
 use sqlx::ConnectOptions as _;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UnixStream},
+    sync::watch,
     task::{AbortHandle, JoinSet},
 };
 use url::Url;
@@ -20,6 +21,7 @@ pub(crate) struct DatabaseLink {
     pub(crate) statements: Statements,
     port: u16,
     upstream: Upstream,
+    flowing: watch::Sender<bool>,
     forwarding: Arc<Mutex<Option<AbortHandle>>>,
 }
 
@@ -47,7 +49,8 @@ impl DatabaseLink {
         // Without asking for TLS first, so that what goes over it can be read from the first byte on.
         url.set_query(Some("sslmode=disable"));
         let statements = Statements::default();
-        let link = Self { url: url.into(), statements, port, upstream, forwarding: Arc::default() };
+        let flowing = watch::Sender::new(true);
+        let link = Self { url: url.into(), statements, port, upstream, flowing, forwarding: Arc::default() };
         link.forward(listener);
         link
     }
@@ -65,49 +68,75 @@ impl DatabaseLink {
         self.forward(socket.listen(64).unwrap());
     }
 
+    /// From now on nothing passes and nothing ends: connections are taken, and no byte comes out on the other side.
+    pub(crate) fn hang(&self) {
+        self.flowing.send_replace(false);
+    }
+
+    /// Everything passes again, what was held up included.
+    pub(crate) fn flow(&self) {
+        self.flowing.send_replace(true);
+    }
+
     fn forward(&self, listener: TcpListener) {
         let (upstream, statements) = (self.upstream.clone(), self.statements.clone());
+        let flowing = self.flowing.subscribe();
         let forwarding = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(join(stream, upstream.clone(), statements.clone()));
+                connections.spawn(join(stream, upstream.clone(), statements.clone(), flowing.clone()));
             }
         });
         *self.forwarding.lock().unwrap() = Some(forwarding.abort_handle());
     }
 }
 
-async fn join(stream: TcpStream, upstream: Upstream, statements: Statements) {
+async fn join(stream: TcpStream, upstream: Upstream, statements: Statements, flowing: watch::Receiver<bool>) {
     // Either side may end at any time, which is what the tests want.
     match upstream {
         Upstream::Socket(path) => {
             if let Ok(other) = UnixStream::connect(path).await {
-                forward(stream, other, statements).await;
+                forward(stream, other, statements, flowing).await;
             }
         }
         Upstream::Address(host, port) => {
             if let Ok(other) = TcpStream::connect((host, port)).await {
-                forward(stream, other, statements).await;
+                forward(stream, other, statements, flowing).await;
             }
         }
     }
 }
 
-async fn forward(service: TcpStream, database: impl AsyncRead + AsyncWrite, statements: Statements) {
-    let (mut asks, mut hears) = service.into_split();
-    let (mut answers, mut asked) = tokio::io::split(database);
+async fn forward(
+    service: TcpStream,
+    database: impl AsyncRead + AsyncWrite,
+    statements: Statements,
+    flowing: watch::Receiver<bool>,
+) {
+    let (asks, hears) = service.into_split();
+    let (answers, asked) = tokio::io::split(database);
     let mut listening = statements.listen();
-    let there = async {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(length @ 1..) = asks.read(&mut buffer).await {
-            listening.hear(&buffer[..length]);
-            if asked.write_all(&buffer[..length]).await.is_err() {
-                break;
-            }
-        }
-    };
     tokio::select! {
-        () = there => {}
-        _ = copy(&mut answers, &mut hears) => {}
+        () = pass(asks, asked, flowing.clone(), |bytes| listening.hear(bytes)) => {}
+        () = pass(answers, hears, flowing, |_| {}) => {}
+    }
+}
+
+/// Until one side ends.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut flowing: watch::Receiver<bool>,
+    mut hear: impl FnMut(&[u8]),
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if flowing.wait_for(|flowing| *flowing).await.is_err() {
+            return;
+        }
+        hear(&buffer[..length]);
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
     }
 }

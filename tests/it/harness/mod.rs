@@ -4,6 +4,7 @@
 
 mod account;
 mod attempt;
+mod balancer;
 mod browser;
 pub(crate) mod cluster;
 pub(crate) mod console;
@@ -14,7 +15,9 @@ mod hold;
 pub(crate) mod home;
 mod link_to_database;
 pub(crate) mod listeners;
+mod load;
 mod nats;
+mod postgres;
 mod process;
 mod provider;
 mod recipient;
@@ -27,14 +30,17 @@ mod terminal;
 pub(crate) use self::{
     account::{Account, PASSWORD},
     attempt::Attempt,
+    balancer::{Balancer, Fleet, Kind as BalancerKind},
     browser::{Browser, Page, Sent},
     desk::{Desk, Ran},
     hold::Hold,
     home::{Home, Relay, call_with},
     link_to_database::DatabaseLink,
+    load::{Ledger, Load, Tally},
     nats::NatsServer,
+    postgres::Postgres,
     process::{Process, begin, run_to_end},
-    provider::{Answer, Provider, TokenRequest},
+    provider::{Answer, Judge, Provider, TokenRequest},
     recipient::Recipient,
     rotating::Rotation,
     service::{Clock, KEYS, OWNER, PUBLIC, Reply, Service, with_json},
@@ -45,6 +51,11 @@ use std::{future::Future, time::Duration};
 
 /// The longest that anything is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether the long versions of the tests of faults are asked for, with `CLOUDLINK_LONG_FAULTS=1`.
+pub(crate) fn long() -> bool {
+    std::env::var("CLOUDLINK_LONG_FAULTS").is_ok_and(|said| said == "1")
+}
 
 /// Waits for `what`, with a limit.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -89,6 +89,12 @@ impl Service {
         Self::on(Arc::new(database), Clock::default(), settings).await
     }
 
+    /// On a database that exists, as empty as it may be.
+    pub(crate) async fn at(database: Database, settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Self::on(Arc::new(database), Clock::default(), settings).await
+    }
+
     /// Another replica: the same database, clock and settings.
     pub(crate) async fn replica(&self) -> Self {
         Self::on(Arc::clone(&self.database), self.clock.clone(), self.settings.clone()).await
@@ -101,7 +107,7 @@ impl Service {
     }
 
     /// What is driven from here and runs elsewhere: a process of its own, at these addresses.
-    pub(super) fn elsewhere(
+    pub(crate) fn elsewhere(
         &self,
         [url, admin_url, relay_url]: [String; 3],
         settings: &[(&str, &str)],
