@@ -95,7 +95,7 @@ impl Balancer {
 
     /// Drives it as if it were the service behind it.
     pub(crate) fn in_front_of(&self, service: &Service) -> Service {
-        service.elsewhere(self.url.clone(), service.admin_url.clone(), &[])
+        service.elsewhere([self.url.clone(), service.admin_url.clone(), String::new()], &[])
     }
 
     /// Everything that it has written: its access log, its error log, its output.

@@ -95,6 +95,7 @@ impl Load {
                 tally: Tally::default(),
                 newest: 0,
                 relay: None,
+                heard: false,
                 name: format!("home{number}"),
             };
             load.homes.spawn(at_work.run(load.stop.clone(), Arc::clone(&load.done)));
@@ -142,6 +143,8 @@ struct AtWork {
     /// The number of the newest tokens that were told.
     newest: usize,
     relay: Option<Relay>,
+    /// Whether that has told an event.
+    heard: bool,
     name: String,
 }
 
@@ -222,7 +225,7 @@ impl AtWork {
     async fn told(&mut self, number: usize) -> Option<i64> {
         let Some(relay) = &mut self.relay else {
             match Relay::try_attach(&self.door, &self.token).await {
-                Ok(relay) => self.relay = Some(relay),
+                Ok(relay) => (self.relay, self.heard) = (Some(relay), false),
                 Err(refused) => {
                     self.tally.refused.push(refused);
                     sleep(Duration::from_millis(100)).await;
@@ -231,8 +234,12 @@ impl AtWork {
             return None;
         };
         let frame = timeout(Duration::from_millis(500), relay.next()).await.ok()?;
+        self.heard |= frame["type"] == "event";
         if let Some(code) = frame.get("close") {
-            self.tally.closed.push(code.clone());
+            // One that could be told nothing yet is of no use, and is closed.
+            if self.heard || code != 1011 {
+                self.tally.closed.push(code.clone());
+            }
             self.relay = None;
         } else if frame["type"] == "goodbye" {
             let wait = frame["reconnect_after_ms"].as_u64().unwrap();
