@@ -256,16 +256,20 @@ def test_requests_nobody_takes_and_broken_ones_are_answered_too() -> None:
     assert nobody["status"] == 501
 
     def setup(link: Link) -> None:
-        link.on_request(lambda request: b"x" * (256 * 1024 + 1))
+        too_many = Response(200, dict.fromkeys(map(str, range(65)), ""))
+        odd = {"long": b"x" * (256 * 1024 + 1), "status": Response(101), "headers": too_many}
+        link.on_request(lambda request: odd[request.query["q"]])
 
-    broken, long = answers(setup, request("1", body="%%%"), request("2"))
-    assert (broken["status"], long["status"]) == (500, 500)
+    frames = [request(query, query={"q": query}) for query in ("headers", "long", "status")]
+    assert [answer["status"] for answer in answers(setup, request("broken", body="%%%"), *frames)] == [500] * 4
 
 
 def test_commands_come_to_the_hub_and_are_answered() -> None:
     def setup(link: Link) -> None:
         @link.on_command
         async def handle(command: Command) -> Any:
+            if command.name == "list":
+                return ["no object"]
             if command.name != "get_wifi_list":
                 raise ValueError(command.name)
             return {"networks": ["home", command.data["also"]]}
@@ -273,10 +277,11 @@ def test_commands_come_to_the_hub_and_are_answered() -> None:
     frames = [
         text(type="command", id="1", name="get_wifi_list", data={"also": "guests"}),
         text(type="command", id="2", name="format_disk", data={}),
+        text(type="command", id="3", name="list", data={}),
     ]
-    good, bad = answers(setup, *frames, slot=None)
+    good, bad, odd = answers(setup, *frames, slot=None)
     assert good == {"type": "response", "id": "1", "ok": True, "data": {"networks": ["home", "guests"]}}
-    assert bad["ok"] is False
+    assert bad["ok"] is False and odd["ok"] is False
 
 
 def test_no_more_than_a_few_requests_run_at_once() -> None:

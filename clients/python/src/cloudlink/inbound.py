@@ -16,6 +16,7 @@ from .frames import Inbound
 _log = logging.getLogger("cloudlink")
 
 _LONGEST_BODY = 256 * 1024
+_MOST_HEADERS = 64
 _REFUSED = {"content-type": "text/plain; charset=utf-8"}
 
 
@@ -75,10 +76,10 @@ def response_frame(frame: Inbound, answer: Answer) -> str:
     """The `response` to a request."""
     response = _response(answer)
     body = response.body.encode() if isinstance(response.body, str) else bytes(response.body)
-    headers = dict(response.headers)
+    headers = {name: str(value) for name, value in response.headers.items()}
     status = response.status
-    if len(body) > _LONGEST_BODY or not 100 <= status <= 599:
-        _log.error("a request was answered with what can't be sent: at most 256 KiB, status 100 to 599")
+    if len(body) > _LONGEST_BODY or len(headers) > _MOST_HEADERS or not 200 <= status <= 599:
+        _log.error("a request was answered with what can't be sent: at most 256 KiB, 64 headers, status 200 to 599")
         status, headers, body = 500, _REFUSED, b"The plugin failed."
     encoded = base64.b64encode(body).decode()
     return json.dumps({"type": "response", "id": frame.id, "status": status, "headers": headers, "body": encoded})
@@ -92,8 +93,10 @@ def refusal_frame(frame: Inbound, status: int, detail: str) -> str:
 
 
 def result_frame(frame: Inbound, data: Any) -> str:
-    """The `response` to a command."""
-    return json.dumps({"type": "response", "id": frame.id, "ok": True, "data": {} if data is None else data})
+    """The `response` to a command. Raises TypeError where it is no object."""
+    if data is not None and not isinstance(data, Mapping):
+        raise TypeError("a command is answered with a dictionary, or with nothing")
+    return json.dumps({"type": "response", "id": frame.id, "ok": True, "data": dict(data or {})})
 
 
 def _response(answer: Answer) -> Response:
