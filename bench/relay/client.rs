@@ -22,12 +22,14 @@ use tokio::{
 
 /// Handshakes under way at once.
 const IN_FLIGHT: usize = 512;
-/// Connections from one address of ours: the system has about 28,000 ports for each.
-const PER_ADDRESS: usize = 10_000;
+/// Ports of each of our addresses, below those that the system gives out: looking for a free one takes it ever longer.
+const PORTS: std::ops::Range<usize> = 10_000..30_000;
 
 struct Devices {
     tokens: Vec<String>,
     in_flight: Semaphore,
+    /// Tries to connect: each has a port of its own.
+    tries: Cell<usize>,
     /// Connected, and told the first event.
     ready: Cell<usize>,
     lost: Cell<usize>,
@@ -48,6 +50,7 @@ pub(crate) async fn run(tokens: &Path) -> Result<()> {
         streams: RefCell::new(vec![None; tokens.len()]),
         tokens,
         in_flight: Semaphore::new(IN_FLIGHT),
+        tries: Cell::default(),
         ready: Cell::default(),
         lost: Cell::default(),
         first_loss: Cell::default(),
@@ -188,8 +191,9 @@ async fn handshake(
     unread: &mut Vec<u8>,
 ) -> Result<(TcpStream, bool)> {
     let socket = TcpSocket::new_v4()?;
-    let host = u8::try_from(number / PER_ADDRESS).unwrap_or(u8::MAX).saturating_add(2);
-    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into())?;
+    let this = devices.tries.replace(devices.tries.get() + 1);
+    let host = u8::try_from(2 + this / PORTS.len() % 200)?;
+    socket.bind((Ipv4Addr::new(127, 0, 0, host), u16::try_from(PORTS.start + this % PORTS.len())?).into())?;
     let mut stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     let head = format!(

@@ -194,8 +194,8 @@ impl Bench<'_> {
             "\n{count} connections of a killed server, back at another and told the first event, seconds"
         );
         for round in 0..self.arguments.rounds {
-            let mut floor = f64::NAN;
-            for name in SERVERS.iter().rev() {
+            let mut measured = Vec::new();
+            for name in SERVERS {
                 let (dies, lives) = (self.server(name).await?, self.server(name).await?);
                 let mut client = Client::start(&self.tokens)?;
                 client.does(&format!("open {} {count}", dies.relay)).await?;
@@ -203,16 +203,16 @@ impl Bench<'_> {
                 let before = lives.spent();
                 dies.kill().await?;
                 let took = client.does(&format!("back {count}")).await?.as_secs_f64();
-                let spent = micros(lives.spent().saturating_sub(before), count);
-                if *name == SERVERS[1] {
-                    floor = took;
-                }
-                println!(
-                    "{round:>3}  {name:<9} {took:>6.2}, {:.2} of actix-ws   processor, us each: {spent:.0}",
-                    took / floor
-                );
+                measured.push((name, took, micros(lives.spent().saturating_sub(before), count)));
                 client.end().await?;
                 lives.kill().await?;
+            }
+            let floor = measured[1].1;
+            for (name, took, spent) in measured {
+                let multiple = took / floor;
+                println!(
+                    "{round:>3}  {name:<9} {took:>6.2}, {multiple:.2} of actix-ws   processor, us each: {spent:.0}"
+                );
             }
         }
         Ok(())

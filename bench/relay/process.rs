@@ -47,10 +47,12 @@ impl Server {
             anyhow::bail!("the server ended before it served")
         })
         .await??;
-        // What it says from now on is a warning.
+        // What it says from now on is read, so that it never waits; its warnings are shown.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{line}");
+                if !line.contains(" INFO ") {
+                    eprintln!("{line}");
+                }
             }
         });
         Ok(Self { child, relay })

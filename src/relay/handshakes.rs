@@ -2,7 +2,7 @@
 //!
 //! A handshake costs a signature check, a look at the database and the first frames. When a replica dies, all its
 //! connections come to the others within a second, so only so many are worked on at once; some wait for their turn,
-//! and whoever comes beyond that is told to come back. A place is held until the connection has been told its state.
+//! and whoever comes beyond that is told to come back. A place is held until the connection's slots were read.
 
 use std::{sync::Arc, time::Duration};
 

@@ -56,9 +56,11 @@ pub(super) async fn serve<T: Transport>(
         Arc::clone(&relay.parts.entropy),
         relay.settings(),
     );
-    let mut line = Line { relay, device: access.device, session, answering, calls: None, transport };
+    let handshake = Some(handshake);
+    let mut line =
+        Line { relay, device: access.device, session, answering, calls: None, handshake, transport };
     let revoked = revoked(access.standing);
-    let end = match line.converse(handshake, admission, revoked, remaining).await {
+    let end = match line.converse(admission, revoked, remaining).await {
         ControlFlow::Break(end) => end,
         ControlFlow::Continue(never) => match never {},
     };
@@ -93,18 +95,18 @@ struct Line<T> {
     answering: Arc<dyn SlotCalls>,
     /// Once there is one.
     calls: Option<Box<Calls>>,
+    /// Until the slots were read for the first time.
+    handshake: Option<Handshake>,
     transport: T,
 }
 
 impl<T: Transport> Line<T> {
     async fn converse(
         &mut self,
-        handshake: Handshake,
         mut admission: Admission,
         revoked: impl Future<Output = ()>,
         remaining: Duration,
     ) -> ControlFlow<End, std::convert::Infallible> {
-        let mut handshake = Some(handshake);
         let mut knocks = self.relay.bus().subscribe(self.device);
         let drain = self.relay.drain().clone();
         let mut drained = pin!(drain.cancelled());
@@ -127,8 +129,6 @@ impl<T: Transport> Line<T> {
                 };
                 Box::pin(working).await?;
             }
-            // It was told its state: the next one's turn.
-            drop(handshake.take());
             effects = tokio::select! {
                 arrival = self.transport.recv() => match arrival {
                     Arrival::Text(text) => self.session.text(&text, self.relay.clock().now()),
@@ -179,7 +179,10 @@ impl<T: Transport> Line<T> {
                     }
                 }
                 Effect::Look(looked) => {
-                    let more = match self.relay.loader.look(self.device, looked.clone()).await {
+                    let found = self.relay.loader.look(self.device, looked.clone()).await;
+                    // What costs others is done: the next one's turn.
+                    drop(self.handshake.take());
+                    let more = match found {
                         Some(states) => self.session.loaded(&looked, states, self.relay.clock().now()),
                         None => self.session.not_loaded(),
                     };
