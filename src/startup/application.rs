@@ -292,7 +292,7 @@ impl Application {
         tasks.wait().await;
         self.bus.stopped().await;
         // What did not end in time may hold a connection, and the process ends it.
-        let _ = tokio::time::timeout(LAST_MOMENT, self.broker.store.pool().close()).await;
+        let _ = tokio::time::timeout(LAST_MOMENT, self.broker.store.close()).await;
         match (lost, cluster) {
             (Some(error), _) => Err(error.into()),
             (None, Some(cluster)) => Ok(cluster.stop().await?),

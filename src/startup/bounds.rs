@@ -33,11 +33,10 @@ impl Bounds {
     /// Writes all of it into the metrics.
     pub(super) fn sample(&self) {
         self.process.collect();
-        let pool = self.broker.store.pool();
-        let open = pool.size();
-        gauge!(metric::DATABASE_CONNECTIONS).set(f64::from(open));
-        gauge!(metric::DATABASE_CONNECTIONS_IN_USE).set(number(pool_in_use(open, pool.num_idle())));
-        gauge!(metric::DATABASE_CONNECTIONS_LIMIT).set(f64::from(pool.options().get_max_connections()));
+        let connections = self.broker.store.connections();
+        gauge!(metric::DATABASE_CONNECTIONS).set(f64::from(connections.open));
+        gauge!(metric::DATABASE_CONNECTIONS_IN_USE).set(number(connections.in_use));
+        gauge!(metric::DATABASE_CONNECTIONS_LIMIT).set(f64::from(connections.most));
         let hashes = self.broker.password_hashes();
         gauge!(metric::PASSWORD_HASHES_WAITING).set(number(hashes.waiting));
         gauge!(metric::PASSWORD_HASHES_LIMIT).set(number(hashes.most));
@@ -48,10 +47,6 @@ impl Bounds {
         }
         gauge!(metric::THROTTLED_NETWORKS_LIMIT).set(number(MOST_NETWORKS));
     }
-}
-
-fn pool_in_use(open: u32, idle: usize) -> usize {
-    usize::try_from(open).unwrap_or(usize::MAX).saturating_sub(idle)
 }
 
 /// Exact for everything that is counted here.

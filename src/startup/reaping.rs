@@ -22,10 +22,10 @@ pub async fn reap(settings: &Settings, how: Reap) -> Result<Reapable> {
         let pool = connect(&options, 2).await?;
         // Proves that the vault's keys are this database's.
         store::migrate(&pool, &ring, &SystemEntropy).await?;
-        let store = Store::new(pool.clone(), LONG_STATEMENT, ring, Arc::new(SystemEntropy));
+        let store = Store::new(pool, LONG_STATEMENT, ring, Arc::new(SystemEntropy));
         let retention = settings.audit.retention.try_into().unwrap_or(time::Duration::days(90));
         let found = flows::reap(&store, how, retention, SystemClock.now()).await;
-        pool.close().await;
+        store.close().await;
         anyhow::Ok(found?)
     }
     .await;

@@ -45,6 +45,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::PgPool;
 use zeroize::Zeroizing;
 
+pub use self::connections::ConnectionCount;
 use self::connections::Connections;
 pub use self::{
     assertions::JtiUse,
@@ -159,9 +160,14 @@ impl Store {
         Self { pool: Connections::new(pool, patience), ring, entropy }
     }
 
-    /// The pool, for the bus and for readiness.
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// How many connections there are.
+    pub fn connections(&self) -> ConnectionCount {
+        self.pool.count()
+    }
+
+    /// Closes all connections, once what they do is done.
+    pub async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Whether the database answers.

@@ -5,7 +5,7 @@
 //! it is needed, and accepted once nothing is sealed with it any more. The rows of keys that went are forgotten by
 //! the next rotation, when all replicas have the same ring.
 
-use sqlx::{Connection as _, PgPool, migrate::Migrate as _};
+use sqlx::{Connection as _, PgExecutor, PgPool, migrate::Migrate as _};
 
 use super::{StoreError, sealed::count_sealed};
 use crate::{
@@ -121,7 +121,10 @@ async fn verify_vault(pool: &PgPool, ring: &KeyRing) -> Result<(), SchemaError> 
 }
 
 /// Refuses where sealing anew with the ring's first key would harm.
-pub(super) async fn check_resealing(pool: &PgPool, ring: &KeyRing) -> Result<(), SchemaError> {
+pub(super) async fn check_resealing(
+    pool: impl PgExecutor<'_> + Copy,
+    ring: &KeyRing,
+) -> Result<(), SchemaError> {
     let known = known_keys(pool, ring).await?;
     if let Some((key_id, _)) = known.iter().find(|(_, known)| matches!(known, Known::Another)) {
         return Err(SchemaError::WrongKey(key_id.clone()));
@@ -144,7 +147,7 @@ pub async fn check_current(pool: &PgPool) -> Result<(), SchemaError> {
     if behind { Err(SchemaError::Behind) } else { Ok(()) }
 }
 
-async fn known_keys(pool: &PgPool, ring: &KeyRing) -> Result<Vec<(String, Known)>, StoreError> {
+async fn known_keys(pool: impl PgExecutor<'_>, ring: &KeyRing) -> Result<Vec<(String, Known)>, StoreError> {
     let checks =
         sqlx::query!("-- list_vault_checks\nselect key_id, sealed from vault_checks order by key_id")
             .fetch_all(pool)

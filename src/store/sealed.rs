@@ -5,7 +5,7 @@
 //! time, so a column that is named wrongly does not build.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 
 use super::{Column, StoreError};
 use crate::vault::envelope::KeyId;
@@ -67,7 +67,7 @@ macro_rules! sealed_columns {
                 }
             }
 
-            async fn heads(self, pool: &PgPool) -> sqlx::Result<Vec<HeadCount>> {
+            async fn heads(self, pool: impl PgExecutor<'_> + Copy) -> sqlx::Result<Vec<HeadCount>> {
                 match self {
                     $($(Self::$name => sqlx::query_as!(
                         HeadCount,
@@ -83,7 +83,7 @@ macro_rules! sealed_columns {
             /// Values behind the place `after` that do not begin with `head`, in the order of the primary key.
             pub(super) async fn otherwise_sealed(
                 self,
-                pool: &PgPool,
+                pool: impl PgExecutor<'_> + Copy,
                 after: &str,
                 head: &[u8],
                 limit: i64,
@@ -107,7 +107,7 @@ macro_rules! sealed_columns {
             /// Puts `new` in the place of `old`; whether `old` was still there.
             pub(super) async fn replace(
                 self,
-                pool: &PgPool,
+                pool: impl PgExecutor<'_> + Copy,
                 place: &str,
                 old: &[u8],
                 new: &[u8],
@@ -169,7 +169,7 @@ sealed_columns! {
 
 /// How many values each key sealed, of every sealed column that the database has: before a migration it may lack
 /// some. Nothing is opened.
-pub(super) async fn count_sealed(pool: &PgPool) -> Result<Vec<SealedCount>, StoreError> {
+pub(super) async fn count_sealed(pool: impl PgExecutor<'_> + Copy) -> Result<Vec<SealedCount>, StoreError> {
     let there = sqlx::query_scalar!(
         r#"-- list_binary_columns
         select c.relname || '.' || a.attname as "name!" from pg_attribute a join pg_class c on c.oid = a.attrelid
