@@ -12,9 +12,8 @@ use crate::{
         ids::{FlowId, SlotAddress},
         plugin::{self, Claim, OauthConfiguration, Pkce, RedirectUriKind},
         secret::{ConnectHandle, UserCode},
-        slot::SlotState,
     },
-    store::{FlowConfiguration, Limits, NewFlow, Started, StoreError},
+    store::{FlowConfiguration, Limits, NewFlow, SlotToLink, Started, StoreError},
 };
 
 /// Attempts at a start before it is given up: each failed one means that the slot was configured anew.
@@ -74,7 +73,7 @@ impl Broker {
         network: ClientNetwork,
     ) -> Result<Connection, ConnectError> {
         for _ in 0..ATTEMPTS {
-            let state = self.store.find_state(address).await?.ok_or(ConnectError::UnknownSlot)?;
+            let state = self.store.find_slot_to_link(address).await?.ok_or(ConnectError::UnknownSlot)?;
             let document = state.configuration.effective();
             let configuration = self.usable(&document)?;
             let variables = configuration
@@ -97,7 +96,7 @@ impl Broker {
     /// `None`: the slot is no longer what `state` says.
     async fn start(
         &self,
-        state: &SlotState,
+        state: &SlotToLink,
         configuration: &OauthConfiguration,
         fixed: FlowConfiguration,
         return_url: Option<&ReturnUrl>,
@@ -153,10 +152,13 @@ impl Broker {
     /// when the approval was given.
     async fn check_claim(
         &self,
-        state: &SlotState,
+        state: &SlotToLink,
         claim: &Claim,
         variables: &BTreeMap<String, String>,
     ) -> Result<(), ConnectError> {
+        if state.uncontested.as_ref() == Some(&claim.auth_origin) {
+            return Ok(());
+        }
         let row = self.store.find_plugin(&state.plugin).await?;
         let own = row.as_ref().and_then(|row| {
             let parsed = plugin::parse(&row.configuration, self.settings.egress).ok()?;

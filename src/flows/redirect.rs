@@ -69,7 +69,7 @@ impl Broker {
             Checked::Over(row) => Ok(self.end_of(&row)),
             Checked::Answered { row, state, callback: Callback::Refused { error, .. }, .. } => {
                 self.burn(&row, &state, refused(error)).await?;
-                self.current_end(row.id).await
+                self.current_end(&Destination::of(&row)).await
             }
             Checked::Answered { row, state, configuration, callback: Callback::Granted(granted) } => {
                 self.redeem(*row, &state, *configuration, granted).await
@@ -156,15 +156,15 @@ impl Broker {
         configuration: OauthConfiguration,
         granted: Granted,
     ) -> Result<Redirected, StoreError> {
-        let flow = row.id;
-        let redeemed = self.store.redeem_flow(flow, state, &granted.to_plaintext(), self.now()).await?;
+        let destination = Destination::of(&row);
+        let redeemed = self.store.redeem_flow(row.id, state, &granted.to_plaintext(), self.now()).await?;
         if redeemed == Redeemed::Yes
             && let Some(task) = ExchangeTask::first(row, configuration, granted)
         {
             // A panic there was logged where it happened; the sweep takes the flow up.
             let _ = self.start_exchange(task).await;
         }
-        self.current_end(flow).await
+        self.current_end(&destination).await
     }
 
     async fn burn(&self, row: &FlowRow, state: &FlowState, burn: Burn) -> Result<(), StoreError> {
@@ -175,7 +175,11 @@ impl Broker {
         Ok(())
     }
 
-    async fn current_end(&self, flow: FlowId) -> Result<Redirected, StoreError> {
+    async fn current_end(&self, destination: &Destination) -> Result<Redirected, StoreError> {
+        let flow = match *destination {
+            Destination::Page(flow) => return Ok(Redirected::Page(self.ring.connect_handle(flow))),
+            Destination::Plugin(flow) => flow,
+        };
         Ok(match self.store.find_flow(flow, self.now()).await? {
             Some(row) => self.end_of(&row),
             // The slot was deleted meanwhile, and the flow with it.
@@ -204,6 +208,20 @@ fn refused(error: AuthorizationError) -> Burn {
         }
         AuthorizationError::Unavailable => failed(FlowError::ProviderUnavailable),
         AuthorizationError::Other => failed(FlowError::ExchangeFailed),
+    }
+}
+
+/// Where a flow's browser goes after its callback.
+enum Destination {
+    /// To the flow's page, however it ended.
+    Page(FlowId),
+    /// Back to its plugin, which is told how it ended.
+    Plugin(FlowId),
+}
+
+impl Destination {
+    fn of(row: &FlowRow) -> Self {
+        if row.return_url.is_some() { Self::Plugin(row.id) } else { Self::Page(row.id) }
     }
 }
 

@@ -53,7 +53,7 @@ pub use self::{
     devices::{ChangePassword, DeviceRow, NewPasswordHash, PasswordReach},
     enrolment::EnrolledByCode,
     exchanges::{Exchange, ExchangeLease, Stored},
-    flow_start::{Limits, NewFlow, Started},
+    flow_start::{Limits, NewFlow, SlotToLink, Started},
     flows::{FlowConfiguration, FlowRow},
     imports::PutTokens,
     logins::{Door, LoggedIn, LoginTry},
@@ -79,7 +79,7 @@ pub use self::{
     unlink::Unlinked,
 };
 use crate::{
-    domain::clock::Entropy,
+    domain::{clock::Entropy, plugin::Document},
     vault::{
         envelope::{OpenError, Place},
         ring::KeyRing,
@@ -184,6 +184,11 @@ impl Store {
     fn open(&self, column: Column, row: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let place = Place::new(column.table, column.within, &row);
         self.ring.open(&place, sealed).map_err(|source| StoreError::Sealed { column: column.name, source })
+    }
+
+    fn open_document(&self, column: Column, row: &str, sealed: &[u8]) -> Result<Document, StoreError> {
+        let plaintext = self.open(column, row, sealed)?;
+        Document::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })
     }
 
     fn open_text(&self, column: Column, row: &str, sealed: &[u8]) -> Result<Zeroizing<String>, StoreError> {

@@ -20,7 +20,6 @@ use super::{
 use crate::domain::{
     delivery::Delivery,
     ids::{DeviceId, KeyHash, PluginId, SlotAddress, SlotName, Version},
-    plugin::Document,
     refresh::Lifetime,
     slot::{SlotConfiguration, SlotStatus},
     tokens::TokenSet,
@@ -233,15 +232,11 @@ impl Store {
 
     fn open_leased(&self, lease: &RefreshLease, row: SealedRefresh) -> Result<LeasedRefresh, StoreError> {
         let place = lease.address.to_string();
-        let document = |column: super::Column, sealed: &[u8]| -> Result<Document, StoreError> {
-            let plaintext = self.open(column, &place, sealed)?;
-            Document::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })
-        };
         Ok(LeasedRefresh {
             plugin: parse_column("slots.plugin", &row.plugin)?,
             configuration: SlotConfiguration {
-                copy: document(CONFIGURATION, &row.configuration)?,
-                overrides: document(OVERRIDES, &row.overrides)?,
+                copy: self.open_document(CONFIGURATION, &place, &row.configuration)?,
+                overrides: self.open_document(OVERRIDES, &place, &row.overrides)?,
                 variables: row.variables.0,
                 seal_to: row.seal_to.map(KeyHash),
             },

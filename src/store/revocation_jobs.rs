@@ -255,11 +255,6 @@ impl Store {
         })
     }
 
-    fn open_document(&self, column: Column, place: &str, sealed: &[u8]) -> Result<Document, StoreError> {
-        let plaintext = self.open(column, place, sealed)?;
-        Document::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })
-    }
-
     fn open_tokens_of(&self, column: Column, place: &str, sealed: &[u8]) -> Result<TokenSet, StoreError> {
         let plaintext = self.open(column, place, sealed)?;
         TokenSet::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use sqlx::types::Json;
 
 use super::{
-    Column, Store, StoreError,
+    Store, StoreError,
     grants::TOKENS,
     parse_column,
     slots::{CLIENT_SECRET, CONFIGURATION, HANDLE, OVERRIDES, handle_hash},
@@ -14,7 +14,6 @@ use crate::{
     domain::{
         delivery::Delivery,
         ids::{DeviceId, KeyHash, SlotAddress, SlotName, Version},
-        plugin::Document,
         secret::{ClientSecret, RefreshHandle},
         slot::{Ack, SlotConfiguration, SlotCredentials, SlotState, SlotStatus},
         tokens::TokenSet,
@@ -166,10 +165,6 @@ impl Store {
         let slot: SlotName = parse_column("slots.name", &row.name)?;
         let address = SlotAddress { device: DeviceId(row.device), slot };
         let place = address.to_string();
-        let document = |column: Column, sealed: &[u8]| -> Result<Document, StoreError> {
-            let plaintext = self.open(column, &place, sealed)?;
-            Document::from_plaintext(&plaintext).map_err(|_| StoreError::Row { column: column.name })
-        };
         let tokens = match row.tokens {
             None => None,
             Some(sealed) => {
@@ -182,8 +177,8 @@ impl Store {
         Ok(SlotState {
             plugin: parse_column("slots.plugin", &row.plugin)?,
             configuration: SlotConfiguration {
-                copy: document(CONFIGURATION, &row.configuration)?,
-                overrides: document(OVERRIDES, &row.overrides)?,
+                copy: self.open_document(CONFIGURATION, &place, &row.configuration)?,
+                overrides: self.open_document(OVERRIDES, &place, &row.overrides)?,
                 variables: row.variables.0,
                 seal_to: row.seal_to.map(KeyHash),
             },
