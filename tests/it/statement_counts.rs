@@ -86,7 +86,7 @@ async fn a_flow_costs_five_transactions_that_write_and_five_reads() {
     assert_eq!(knocks, 1);
     assert_eq!(
         ran,
-        ["find_flow_by_state", "redeem_flow", "store_consent", "find_state", "ack"],
+        ["find_flow_by_state", "redeem_flow", "store_consent", "find_states", "ack"],
         "the callback, the event, its acknowledgement"
     );
 }
