@@ -11,7 +11,7 @@
 //! Requests that cannot be parsed (both `Content-Length` and `Transfer-Encoding`, a broken head) never get
 //! here: the server answers them with an empty 400, 408 or 431 and closes the connection.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, rc::Rc};
 
 use actix_web::{
     Error, HttpMessage as _, HttpResponse, ResponseError,
@@ -57,6 +57,20 @@ impl Edge {
 /// The label and the field for what no route matches.
 pub const UNMATCHED: &str = "unmatched";
 
+/// The pattern of a request's route. To find it takes a look at all of them, so it is looked for once.
+#[derive(Debug, Clone)]
+pub(super) struct Route(Rc<str>);
+
+impl Route {
+    fn of(request: &ServiceRequest) -> Self {
+        Self(request.match_pattern().as_deref().unwrap_or(UNMATCHED).into())
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Wraps the whole app: `.wrap(from_fn(harden))`, registered last, so that it is outermost. The app needs
 /// `web::Data<Frame>`.
 pub async fn harden<B: MessageBody + 'static>(
@@ -67,9 +81,10 @@ pub async fn harden<B: MessageBody + 'static>(
         Ok(frame) => (RequestId::draw(&*frame.entropy), Edge::of(frame), frame.limits, frame.load.clone()),
         Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
-    let route = request.match_pattern().unwrap_or_else(|| UNMATCHED.to_owned());
-    let handled = load.take(&route);
+    let route = Route::of(&request);
+    let handled = load.take(route.as_str());
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(route.clone());
     let busy = Busy::with(request.request());
 
     let refusal = match &handled {
@@ -92,11 +107,11 @@ pub async fn harden<B: MessageBody + 'static>(
                 response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
             }
             dress(response.headers_mut(), &id, edge);
-            count(route, response.status());
+            count(route.as_str(), response.status());
             Ok(response.map_body(|_, body| BoxBody::new(BusyBody::new(body, busy))))
         }
         Err(mut error) => {
-            count(route, error.as_response_error().status_code());
+            count(route.as_str(), error.as_response_error().status_code());
             error.add_response_mapper(move |mut response: HttpResponse| {
                 if let Some(problem) = unexplained(&response, response.headers()) {
                     response = problem.error_response();
@@ -187,8 +202,8 @@ pub(super) fn dress(headers: &mut HeaderMap, id: &RequestId, edge: Edge) {
     }
 }
 
-pub(super) fn count(route: String, status: StatusCode) {
-    metrics::counter!(metric::HTTP_REQUESTS, "route" => route, "status" => status.as_str().to_owned())
+pub(super) fn count(route: &str, status: StatusCode) {
+    metrics::counter!(metric::HTTP_REQUESTS, "route" => route.to_owned(), "status" => status.as_str().to_owned())
         .increment(1);
 }
 

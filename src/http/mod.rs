@@ -45,17 +45,20 @@ mod token;
 
 use actix_web::web;
 
-/// The routes of the public listener.
+/// The routes of the public listener. They are tried in this order, so what is called most stands first.
 pub fn public_routes(config: &mut web::ServiceConfig) {
     health::routes(config);
+    flows::routes(config);
+    connect::routes(config);
+    redirect::routes(config);
+    slots::routes(config);
+    relay::routes(config);
     static_files::routes(config);
     plugins::routes(config);
     doctor::routes(config);
     login::routes(config);
     enrolment::routes(config);
     devices::routes(config);
-    slots::routes(config);
-    flows::routes(config);
     token::routes(config);
     revoke::routes(config);
     terminal::routes(config);
@@ -64,9 +67,6 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     refresh_grant::routes(config);
     audit::routes(config);
     reference::routes(config);
-    relay::routes(config);
-    connect::routes(config);
-    redirect::routes(config);
 }
 
 /// The routes of the operator's listener.

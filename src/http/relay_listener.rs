@@ -152,7 +152,7 @@ async fn shake_hands(
         Err(problem) => Err(problem),
     };
     let status = entered.as_ref().map_or_else(Problem::status, |_| StatusCode::SWITCHING_PROTOCOLS);
-    count(route.to_owned(), status);
+    count(route, status);
     tracing::debug!(
         request_id = id.as_str(),
         route,

@@ -14,7 +14,7 @@ use tracing_actix_web::RootSpanBuilder;
 use crate::http::{
     extract::ClientAddress,
     frame::{Frame, RequestId},
-    hardening::UNMATCHED,
+    hardening::{Route, UNMATCHED},
 };
 
 /// For `TracingLogger`, inside of `harden`, which draws the request id.
@@ -23,7 +23,7 @@ pub struct RouteSpan;
 
 impl RootSpanBuilder for RouteSpan {
     fn on_request_start(request: &ServiceRequest) -> Span {
-        let route = request.match_pattern();
+        let route = request.extensions().get::<Route>().cloned();
         let id = request.extensions().get::<RequestId>().cloned();
         let network = request
             .app_data::<web::Data<Frame>>()
@@ -32,7 +32,7 @@ impl RootSpanBuilder for RouteSpan {
             "request",
             request_id = id.as_ref().map(RequestId::as_str),
             method = known(request.method()),
-            route = route.as_deref().unwrap_or(UNMATCHED),
+            route = route.as_ref().map_or(UNMATCHED, Route::as_str),
             network = network.map(tracing::field::display),
             status = Empty,
         )
