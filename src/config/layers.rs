@@ -8,7 +8,7 @@ use std::{
 use config::{File, FileFormat, Source, Value, ValueKind};
 use zeroize::Zeroizing;
 
-use super::{DEFAULTS, SettingsError, key_file};
+use super::{DEFAULTS, SettingsError, account_link, key_file};
 
 const PREFIX: &str = "CLOUDLINK__";
 const FILE_SUFFIX: &str = "_FILE";
@@ -44,6 +44,7 @@ impl Layers {
         let origin = path.display().to_string();
         let text = read(path)?;
         for (key, value) in flatten(&text, &origin)? {
+            self.make_room(&key);
             let Some(setting) = self.settings.get_mut(&key) else {
                 let suggestion = self.nearest(&key);
                 return Err(SettingsError::Unknown { key, origin, suggestion });
@@ -68,6 +69,7 @@ impl Layers {
                 _ => (rest, value),
             };
             let key = key_of(rest);
+            self.make_room(&key);
             if !self.settings.contains_key(&key) {
                 let suggestion = self.nearest(&key).map(|known| variable_of(&known));
                 return Err(SettingsError::Unknown {
@@ -94,6 +96,22 @@ impl Layers {
             }
         }
         Ok(())
+    }
+
+    /// A key whose name holds one that the operator chooses is none of the default's.
+    fn make_room(&mut self, key: &str) {
+        if account_link::is_of_a_service(key) {
+            let unset = || Setting {
+                value: Value::new(None, ValueKind::String(String::new())),
+                origin: String::new(),
+            };
+            self.settings.entry(key.to_owned()).or_insert_with(unset);
+        }
+    }
+
+    /// The keys that begin like this, of those that are left.
+    pub(super) fn below(&self, beginning: &str) -> Vec<String> {
+        self.settings.keys().filter(|key| key.starts_with(beginning)).cloned().collect()
     }
 
     /// A text; a number or a truth value counts as one. Empty means that it is not set.

@@ -8,6 +8,7 @@
 //!
 //! It does not open, resolve or connect to anything that a setting names, except the files of secrets.
 
+mod account_link;
 mod key_file;
 mod layers;
 mod parse;

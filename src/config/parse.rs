@@ -11,7 +11,7 @@ use std::{
 use ipnet::IpNet;
 
 use super::{
-    SettingsError,
+    SettingsError, account_link,
     layers::{Layers, invalid},
     settings::{
         Admin, Audit, Bus, BusKind, Consent, Database, Egress, Enrolment, Flow, Log, LogFormat, Login,
@@ -110,6 +110,7 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
         },
         login: Login { token: seconds(layers, "login.token_seconds", 60..=86_400)?, openid: openid(layers)? },
         audit: Audit { retention: days(layers, "audit.retention_days", 1..=3650)? },
+        account_link: account_link::settings(layers)?,
     };
     if let Some(key) = layers.rest().next() {
         return Err(invalid(key, "stands in the embedded default but means nothing"));

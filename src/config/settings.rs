@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::SettingsError;
 use crate::domain::{
+    account_link::AccountLinkSettings,
     address::EgressPolicy,
     binding::ConsentBinding,
     enrolment::EnrolmentPolicy,
@@ -56,6 +57,8 @@ settings! {
         login: Login,
         /// The record of who did what.
         audit: Audit,
+        /// Home Assistant as a client, where that is switched on.
+        account_link: Option<AccountLinkSettings>,
     }
     /// `[server]`
     Server {

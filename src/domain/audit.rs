@@ -68,6 +68,10 @@ words! {
         FlowFailed = "flow.failed",
         /// A flow's person pressed Cancel.
         FlowCancelled = "flow.cancelled",
+        /// Home Assistant was given the tokens of an account.
+        AccountLinked = "account_link.linked",
+        /// Home Assistant's attempt to link an account ended without tokens.
+        AccountLinkEnded = "account_link.ended",
         /// A grant ended by itself: the user must link again.
         GrantEnded = "grant.ended",
         /// A provider began to refuse a slot's client or configuration.

@@ -103,6 +103,8 @@ uuids! {
     FlowId;
     /// One attempt to sign in from a terminal.
     SignInId;
+    /// One attempt of Home Assistant's to link an account.
+    AccountLinkId;
     /// One revocation that is still to be made at a provider.
     RevocationId;
 }

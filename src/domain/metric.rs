@@ -42,6 +42,13 @@ pub const RELAY_HANDSHAKES_LIMIT: &str = "cloudlink_relay_handshakes_limit";
 pub const RELAY_HANDSHAKES_WAITING: &str = "cloudlink_relay_handshakes_waiting";
 /// Gauge: `relay.handshakes_waiting`.
 pub const RELAY_HANDSHAKES_WAITING_LIMIT: &str = "cloudlink_relay_handshakes_waiting_limit";
+/// Counter: Home Assistant's attempts to link that ended. Label `end`: `delivered`, `expired`, or the error.
+pub const ACCOUNT_LINKS: &str = "cloudlink_account_links_total";
+/// Gauge: sockets of such attempts that are open now.
+pub const ACCOUNT_LINK_SOCKETS: &str = "cloudlink_account_link_sockets";
+/// Counter: refreshes for Home Assistant. Label `outcome`: `refreshed`, `repeated`, `invalid_grant`, `too_often`,
+/// `provider_away`, `refused`.
+pub const ACCOUNT_LINK_REFRESHES: &str = "cloudlink_account_link_refreshes_total";
 /// Counter: HTTP answers. Labels `route` (the pattern, never the path) and `status`.
 pub const HTTP_REQUESTS: &str = "cloudlink_http_requests_total";
 

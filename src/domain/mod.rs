@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no async, no clock and no randomness of its own. What the outside
 //! sends is parsed here once, into types that cannot hold a wrong value; the layers above pass those.
 
+pub mod account_link;
 pub mod address;
 pub mod audit;
 pub mod binding;

@@ -68,6 +68,8 @@ secrets! {
     ConnectHandle;
     /// What a `/login/{handle}` URL carries.
     LoginHandle;
+    /// What a `/account-link/{handle}` URL carries.
+    AccountLinkHandle;
     /// What a terminal polls with (RFC 8628 §3.2).
     DeviceCode;
     /// What a person types at `/link` (RFC 8628 §6.1), in its normal form: eight letters, no dash.

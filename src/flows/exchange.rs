@@ -230,6 +230,7 @@ impl Broker {
     }
 }
 
-fn flow_error(error: &ExchangeError) -> FlowError {
+/// The word for a flow whose exchange failed.
+pub(super) fn flow_error(error: &ExchangeError) -> FlowError {
     error.word().parse().unwrap_or(FlowError::ExchangeFailed)
 }

@@ -5,6 +5,7 @@
 //! slot the bus is knocked at; that is only faster than the relay's poll, never necessary.
 
 mod access;
+mod account_link;
 mod calm;
 mod confirm;
 mod connect;
@@ -46,6 +47,10 @@ use tokio_util::task::TaskTracker;
 use self::openid_provider::OpenIdCache;
 pub use self::{
     access::{AccessControl, AccessError, GrantError, Issued, PrepareError},
+    account_link::{
+        AccountLinkNews, AccountLinkPage, AccountLinkQuestion, AccountLinkStarted, AccountLinkWait,
+        AccountRefreshError, StartAccountLinkError,
+    },
     confirm::ConfirmError,
     connect::{ConnectError, Connection},
     consent::{Consent, ConsentPage, Decided},
@@ -74,6 +79,7 @@ pub use self::{
 use crate::{
     bus::Bus,
     domain::{
+        account_link::AccountLinkSettings,
         address::EgressPolicy,
         binding::ConsentBinding,
         clock::{Clock, Entropy},
@@ -89,8 +95,8 @@ use crate::{
 };
 pub use crate::{
     store::{
-        AuditRow, Counts, DeviceRow, FlowRow, NamedSlot, PasswordReach, PutPlugin, RemoveKey, SealedCount,
-        SigningKeyDates, SlotRow, StoreError, TrustedKeyRow, Unlinked, WaitingFlow,
+        AccountLinkRow, AuditRow, Counts, DeviceRow, FlowRow, NamedSlot, PasswordReach, PutPlugin, RemoveKey,
+        SealedCount, SigningKeyDates, SlotRow, StoreError, TrustedKeyRow, Unlinked, WaitingFlow,
     },
     vault::{
         access_token::{AccessClaims, Credential, Subject},
@@ -147,6 +153,8 @@ pub struct BrokerSettings {
     pub audit_retention: Duration,
     /// Life of an access token.
     pub access_token_life: Duration,
+    /// Home Assistant as a client, where that is switched on.
+    pub account_link: Option<AccountLinkSettings>,
     /// The OpenID provider whose accounts are operators', if there is one.
     pub openid: Option<OpenIdSettings>,
 }

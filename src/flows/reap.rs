@@ -6,6 +6,8 @@ use crate::store::{Horizons, Reapable, Store, StoreError};
 
 /// How long an ended flow can still be asked about.
 const REMEMBER_FLOWS: Duration = Duration::days(1);
+/// How long the page of one of Home Assistant's attempts says how it ended.
+const REMEMBER_ACCOUNT_LINKS: Duration = Duration::hours(1);
 /// How long a network counts as one from which somebody logged in.
 const REMEMBER_NETWORKS: Duration = Duration::days(90);
 
@@ -30,6 +32,7 @@ pub async fn reap(
     if how == Reap::Round {
         store.forget_flows(horizons.flows).await?;
         store.forget_spent(now).await?;
+        store.forget_account_links(horizons.account_links, now).await?;
         store.give_up_revocations(now).await?;
         forget_slowly(store, &horizons).await?;
     }
@@ -41,6 +44,7 @@ pub(super) fn horizons(audit_retention: Duration, now: OffsetDateTime) -> Horizo
     Horizons {
         now,
         flows: now - REMEMBER_FLOWS,
+        account_links: now - REMEMBER_ACCOUNT_LINKS,
         networks: now - REMEMBER_NETWORKS,
         audit: now - audit_retention,
     }

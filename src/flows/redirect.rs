@@ -4,6 +4,8 @@
 //! seen. Of many equal callbacks one redeems the flow and makes the token request, in a task of its own, so that
 //! a browser that goes away loses nothing.
 
+use std::collections::BTreeMap;
+
 use url::Url;
 
 use super::{Broker, consent::return_to, exchange::ExchangeTask};
@@ -103,11 +105,7 @@ impl Broker {
             | FlowStatus::Denied
             | FlowStatus::Failed => return Ok(Checked::Over(Box::new(row))),
         }
-        let expected = match row.redirect_kind {
-            RedirectUriKind::Shared => CallbackPath::Shared,
-            RedirectUriKind::Own => CallbackPath::Own(row.plugin.clone()),
-        };
-        if *path != expected {
+        if *path != expected_path(row.redirect_kind, &row.plugin) {
             self.burn(&row, &state, MIXUP).await?;
             return Ok(Checked::Refused(Refusal::Mixup));
         }
@@ -119,7 +117,7 @@ impl Broker {
             Ok(callback) => callback,
             Err(error) => return Ok(Checked::Refused(Refusal::Malformed(error))),
         };
-        if !self.is_from_issuer(&row, &configuration, callback.iss()) {
+        if !self.is_from_issuer(&row.configuration.variables, &configuration, callback.iss()) {
             self.burn(&row, &state, MIXUP).await?;
             return Ok(Checked::Refused(Refusal::Mixup));
         }
@@ -134,12 +132,16 @@ impl Broker {
 
     /// RFC 9207 §2.4, by plain string comparison. Without a configured issuer the origin of an `iss` must at least
     /// be the one that was asked.
-    fn is_from_issuer(&self, row: &FlowRow, configuration: &OauthConfiguration, iss: Option<&str>) -> bool {
+    pub(super) fn is_from_issuer(
+        &self,
+        variables: &BTreeMap<String, String>,
+        configuration: &OauthConfiguration,
+        iss: Option<&str>,
+    ) -> bool {
         match (iss, &configuration.issuer) {
             (None, _) => !configuration.iss_required,
             (Some(iss), Some(issuer)) => iss == issuer,
             (Some(iss), None) => {
-                let variables = &row.configuration.variables;
                 let asked = configuration.auth_endpoint.resolve(variables, self.settings.egress);
                 match (Url::parse(iss), asked) {
                     (Ok(iss), Ok(asked)) => iss.origin() == asked.origin(),
@@ -201,7 +203,16 @@ const fn failed(error: FlowError) -> Burn {
     Burn { status: FlowStatus::Failed, error }
 }
 
-fn refused(error: AuthorizationError) -> Burn {
+/// On which path a callback must come.
+pub(super) fn expected_path(kind: RedirectUriKind, plugin: &PluginId) -> CallbackPath {
+    match kind {
+        RedirectUriKind::Shared => CallbackPath::Shared,
+        RedirectUriKind::Own => CallbackPath::Own(plugin.clone()),
+    }
+}
+
+/// How a provider's refusal ends a flow.
+pub(super) fn refused(error: AuthorizationError) -> Burn {
     match error {
         AuthorizationError::AccessDenied => {
             Burn { status: FlowStatus::Denied, error: FlowError::AccessDenied }

@@ -16,8 +16,9 @@ use crate::{
         plugin::{self, Custody},
         secret::{RefreshHandle, RefreshToken},
         slot::{ClientCredentials, SlotState, SlotStatus, has_form_of_handle},
+        tokens::TokenSet,
     },
-    provider::{RefreshFailure, Registration},
+    provider::{ExchangeError, RefreshFailure, Registration},
     store::StoreError,
 };
 
@@ -120,12 +121,7 @@ impl Broker {
             redirect_uri: &redirect_uri,
             egress: self.settings.egress,
         };
-        let now = self.now();
-        let answer = match registration.refresh(Some(token), None, now, self.entropy()) {
-            Ok(request) => self.provider.exchange(request, &configuration, &callback, now).await,
-            Err(error) => Err(error.into()),
-        };
-        let tokens = answer.map_err(|error| {
+        let tokens = self.refresh_with(&registration, token).await.map_err(|error| {
             let failure = RefreshFailure::of(&error, true);
             let error = &error as &dyn std::error::Error;
             tracing::warn!(%slot, ?failure, error, "a refresh that was passed on failed");
@@ -136,6 +132,17 @@ impl Broker {
         members.entry("refresh_token").or_insert_with(|| token.expose().into());
         members.entry("token_type").or_insert_with(|| tokens.token_type().into());
         Ok(members)
+    }
+
+    /// One refresh request with a refresh token that somebody else keeps.
+    pub(super) async fn refresh_with(
+        &self,
+        registration: &Registration<'_>,
+        token: &RefreshToken,
+    ) -> Result<TokenSet, ExchangeError> {
+        let now = self.now();
+        let request = registration.refresh(Some(token), None, now, self.entropy())?;
+        self.provider.exchange(request, registration.configuration, registration.callback, now).await
     }
 }
 

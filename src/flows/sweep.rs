@@ -70,7 +70,9 @@ impl Broker {
         if expired > 0 {
             metrics::counter!(metric::FLOWS, "end" => "expired").increment(expired);
         }
+        self.end_stale_account_links().await?;
         self.store.forget_flows(self.horizons().flows).await?;
+        self.store.forget_account_links(self.horizons().account_links, now).await?;
         self.store.forget_spent(now).await?;
         Ok(())
     }

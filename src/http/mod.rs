@@ -4,6 +4,7 @@
 //! way in which a request's parts become values, [`error`] every way in which a call can be refused. Who may
 //! call what stands in [`caller`]; what a browser sees in [`pages`].
 
+pub mod account_link;
 mod audit;
 pub mod browser;
 pub mod caller;
@@ -67,6 +68,7 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     refresh_grant::routes(config);
     audit::routes(config);
     reference::routes(config);
+    account_link::routes(config);
 }
 
 /// The routes of the operator's listener.

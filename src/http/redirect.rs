@@ -51,13 +51,24 @@ async fn callback(
         return Ok(outcomes::page(Outcome::BadCallback));
     };
     Ok(match broker.redirect(path, &query, browser.cookie.as_ref()).await? {
+        // What belongs to no flow may belong to one of Home Assistant's attempts.
+        Redirected::Refused(Refusal::UnknownState) if broker.account_link_services().is_some() => {
+            match broker.account_link_callback(path, &query, browser.cookie.as_ref()).await? {
+                Ok(handle) => see_other(&format!("/account-link/{}", handle.expose())),
+                Err(refusal) => refused(refusal),
+            }
+        }
         Redirected::Page(handle) => see_other(&format!("/connect/{}", handle.expose())),
         Redirected::Return(url) => see_other(url.as_str()),
-        Redirected::Refused(Refusal::Malformed(_) | Refusal::UnknownState | Refusal::OtherBrowser) => {
-            outcomes::page(Outcome::BadCallback)
-        }
-        Redirected::Refused(Refusal::Mixup) => outcomes::page(Outcome::IssuerMismatch),
-        Redirected::Refused(Refusal::Expired) => outcomes::page(Outcome::Expired),
+        Redirected::Refused(refusal) => refused(refusal),
+    })
+}
+
+fn refused(refusal: Refusal) -> HttpResponse {
+    outcomes::page(match refusal {
+        Refusal::Malformed(_) | Refusal::UnknownState | Refusal::OtherBrowser => Outcome::BadCallback,
+        Refusal::Mixup => Outcome::IssuerMismatch,
+        Refusal::Expired => Outcome::Expired,
     })
 }
 

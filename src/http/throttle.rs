@@ -35,6 +35,10 @@ pub struct Throttles {
     pub examinations: Throttle,
     /// Client secrets of slots.
     pub slot_clients: Throttle,
+    /// Attempts of account link, started.
+    pub account_links: Throttle,
+    /// Refreshes for Home Assistant.
+    pub account_refreshes: Throttle,
 }
 
 impl Default for Throttles {
@@ -48,13 +52,15 @@ impl Default for Throttles {
             revocations: Throttle::new(60, Duration::from_mins(10)),
             examinations: Throttle::new(10, Duration::from_mins(1)),
             slot_clients: Throttle::new(20, Duration::from_mins(1)),
+            account_links: Throttle::new(30, Duration::from_mins(10)),
+            account_refreshes: Throttle::new(120, Duration::from_mins(1)),
         }
     }
 }
 
 impl Throttles {
     /// All of them, by the names that metrics have for them.
-    pub fn by_name(&self) -> [(&'static str, &Throttle); 8] {
+    pub fn by_name(&self) -> [(&'static str, &Throttle); 10] {
         let Self {
             logins,
             device_logins,
@@ -64,6 +70,8 @@ impl Throttles {
             revocations,
             examinations,
             slot_clients,
+            account_links,
+            account_refreshes,
         } = self;
         [
             ("logins", logins),
@@ -74,6 +82,8 @@ impl Throttles {
             ("revocations", revocations),
             ("examinations", examinations),
             ("slot_clients", slot_clients),
+            ("account_links", account_links),
+            ("account_refreshes", account_refreshes),
         ]
     }
 }

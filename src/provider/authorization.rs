@@ -26,6 +26,17 @@ impl Registration<'_> {
         state: &FlowState,
         verifier: Option<&CodeVerifier>,
     ) -> Result<Url, RequestError> {
+        self.authorization_url_with(state, verifier, &[])
+    }
+
+    /// The same with members that the caller brought, as they are: they win over the configuration's of the same name,
+    /// and what the configuration does not admit is left out.
+    pub fn authorization_url_with(
+        &self,
+        state: &FlowState,
+        verifier: Option<&CodeVerifier>,
+        brought: &[(String, String)],
+    ) -> Result<Url, RequestError> {
         let configuration = self.configuration;
         let mut standard = vec![
             ("response_type", SecretValue::new("code")),
@@ -41,10 +52,17 @@ impl Registration<'_> {
             standard.push(("code_challenge", SecretValue::new(CodeChallenge::of(verifier).as_str())));
             standard.push(("code_challenge_method", SecretValue::new("S256")));
         }
-        let mut extra = Vec::with_capacity(configuration.parameters.len());
+        let brought: Vec<_> =
+            brought.iter().filter(|(name, value)| configuration.admits_parameter(name, value)).collect();
+        let mut extra = Vec::with_capacity(configuration.parameters.len() + brought.len());
         for (name, value) in &configuration.parameters {
-            extra.push((name.clone(), render(value, self.variables)));
+            if !brought.iter().any(|(other, _)| other == name) {
+                extra.push((name.clone(), render(value, self.variables)));
+            }
         }
+        extra.extend(
+            brought.into_iter().map(|(name, value)| (name.clone(), SecretValue::new(value.as_str()))),
+        );
         let names = &configuration.parameter_names.authorization;
         let members = assemble(standard, Customisation { extra, fixed: &FIXED, names });
 
@@ -143,6 +161,44 @@ mod tests {
         assert_eq!(pairs["scope"], "b");
         assert_eq!(pairs["state"], "st");
         assert_eq!(pairs["redirect_uri"], "https://broker.example/api/cloudlink/redirect");
+    }
+
+    #[test]
+    fn members_that_the_caller_brought_win_over_parameters_and_pass_the_same_rules() {
+        let mut setup = Setup::new().scope("a").variable("shop", "mine");
+        setup.configuration.parameters.insert("prompt".into(), SecretValue::new("none"));
+        let brought = [
+            ("prompt", "consent"),
+            ("scope", "a b"),
+            ("hint", "{shop}"),
+            ("state", "x"),
+            ("Redirect.URI", "https://evil"),
+            ("code_challenge_method", "plain"),
+            ("response_type", "token"),
+            ("response_mode", "fragment"),
+            ("client_id", "other"),
+            ("request_uri", "https://evil"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let verifier = CodeVerifier::new("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+        let registration = setup.registration();
+        let url =
+            registration.authorization_url_with(&FlowState::new("st"), Some(&verifier), &brought).unwrap();
+        let pairs = pairs(&url);
+        for (name, value) in [
+            ("prompt", "consent"),
+            ("scope", "a b"),
+            ("hint", "{shop}"),
+            ("state", "st"),
+            ("code_challenge_method", "S256"),
+            ("response_type", "code"),
+            ("client_id", "the-client"),
+        ] {
+            assert_eq!(pairs[name], value);
+        }
+        assert!(
+            !["Redirect.URI", "response_mode", "request_uri"].iter().any(|name| pairs.contains_key(*name))
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::{
     },
     flows::{Broker, Parts, keep_access_fresh, keep_tokens_fresh, sweep},
     http::{
+        account_link::AccountLinkSockets,
         frame::{Frame, Limits},
         health::Readiness,
         load::Load,
@@ -167,6 +168,11 @@ impl Application {
             relay: web::Data::new(relay.clone()),
             readiness: web::Data::new(readiness.clone()),
             throttles,
+            account_link: web::Data::new(AccountLinkSockets::new(
+                settings.relay.heartbeat,
+                settings.relay.poll,
+                stop_relay.clone(),
+            )),
             metrics,
         };
 

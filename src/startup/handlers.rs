@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, web};
 use super::bounds::Bounds;
 use crate::{
     flows::Broker,
-    http::{self, health::Readiness, throttle::Throttles},
+    http::{self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles},
     relay::Relay,
     telemetry::Metrics,
 };
@@ -17,6 +17,7 @@ pub(super) struct HandlerData {
     pub(super) relay: web::Data<Relay>,
     pub(super) readiness: web::Data<Readiness>,
     pub(super) throttles: web::Data<Throttles>,
+    pub(super) account_link: web::Data<AccountLinkSockets>,
     /// What `/metrics` answers with, where metrics are recorded.
     pub(super) metrics: Option<(web::Data<Metrics>, web::Data<Bounds>)>,
 }
@@ -27,7 +28,8 @@ impl HandlerData {
             .app_data(self.broker.clone())
             .app_data(self.relay.clone())
             .app_data(self.readiness.clone())
-            .app_data(self.throttles.clone());
+            .app_data(self.throttles.clone())
+            .app_data(self.account_link.clone());
     }
 
     pub(super) fn public(&self, config: &mut web::ServiceConfig) {

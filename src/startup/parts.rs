@@ -90,6 +90,7 @@ pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
         refresh_concurrency: settings.refresh.concurrency,
         access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
         openid: settings.login.openid.clone(),
+        account_link: settings.account_link.clone(),
     }
 }
 

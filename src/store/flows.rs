@@ -204,14 +204,18 @@ impl Store {
         place: &str,
         sealed: &[u8],
     ) -> Result<FlowConfiguration, StoreError> {
-        let misread = || StoreError::Row { column: CONFIGURATION.name };
-        let plaintext = self.open(CONFIGURATION, place, sealed)?;
-        let mut fixed = json::parse_object(&plaintext).map_err(|_| misread())?;
-        let Some(Value::Object(document)) = fixed.shift_remove("document") else { return Err(misread()) };
-        let variables = fixed.shift_remove("variables").unwrap_or_default();
-        let variables = serde_json::from_value(variables).map_err(|_| misread())?;
-        Ok(FlowConfiguration { document: Document::new(document), variables })
+        read_fixed(&self.open(CONFIGURATION, place, sealed)?, CONFIGURATION)
     }
+}
+
+/// What a flow fixed, as `column` had it sealed.
+pub(super) fn read_fixed(plaintext: &[u8], column: Column) -> Result<FlowConfiguration, StoreError> {
+    let misread = || StoreError::Row { column: column.name };
+    let mut fixed = json::parse_object(plaintext).map_err(|_| misread())?;
+    let Some(Value::Object(document)) = fixed.shift_remove("document") else { return Err(misread()) };
+    let variables = fixed.shift_remove("variables").unwrap_or_default();
+    let variables = serde_json::from_value(variables).map_err(|_| misread())?;
+    Ok(FlowConfiguration { document: Document::new(document), variables })
 }
 
 pub(super) fn redirect_word(kind: RedirectUriKind) -> &'static str {

@@ -4,6 +4,9 @@
 //! Plaintext secrets never reach SQL: what is secret is sealed on the way in and opened on the way out, bound
 //! to its table, column and row. `now` and randomness arrive from outside; the database's clock is not asked.
 
+mod account_link_steps;
+mod account_links;
+mod account_refreshes;
 mod assertions;
 mod audit;
 mod claims;
@@ -48,6 +51,8 @@ use zeroize::Zeroizing;
 pub use self::connections::ConnectionCount;
 use self::connections::Connections;
 pub use self::{
+    account_links::{AccountLinkRow, AccountLinkStanding, NewAccountLink},
+    account_refreshes::{AccountRefresh, AccountRefreshLease, PresentedToken},
     assertions::JtiUse,
     audit::{AuditRow, NewAudit},
     devices::{ChangePassword, DeviceRow, NewPasswordHash, PasswordReach},

@@ -13,6 +13,8 @@ pub struct Horizons {
     pub now: OffsetDateTime,
     /// Flows that ran out before are not asked about any more.
     pub flows: OffsetDateTime,
+    /// Home Assistant's attempts that ran out before are not asked about any more.
+    pub account_links: OffsetDateTime,
     /// Networks from which nobody logged in since are strangers.
     pub networks: OffsetDateTime,
     /// Entries of the audit record from before are forgotten.
@@ -20,7 +22,7 @@ pub struct Horizons {
 }
 
 /// Rows that are of no use any more, by kind.
-pub type Reapable = [(&'static str, u64); 11];
+pub type Reapable = [(&'static str, u64); 13];
 
 impl Store {
     /// Counts what one round of forgetting would delete. One query.
@@ -41,6 +43,9 @@ impl Store {
                 (select count(*) from signing_keys where retires_at <= $1) as "signing_keys!",
                 (select count(*) from audit where at < $5) as "audit!",
                 (select count(*) from revocation_jobs where give_up_at <= $1) as "revocation_jobs!",
+                (select count(*) from account_links where expires_at < $6 and finished_at is not null)
+                    as "account_links!",
+                (select count(*) from account_refreshes where forget_at <= $1) as "account_refreshes!",
                 (select count(*) from grants g join slots s on s.device = g.device and s.name = g.slot
                  where g.refresh_lease_until is null
                    and (s.status <> 'linked' or (s.custody = 'device' and s.acked_version >= s.tokens_version
@@ -51,7 +56,8 @@ impl Store {
             horizons.flows,
             horizons.networks,
             horizons.now - time::Duration::HOUR,
-            horizons.audit
+            horizons.audit,
+            horizons.account_links
         )
         .fetch_one(&self.pool)
         .await?;
@@ -66,6 +72,8 @@ impl Store {
             ("signing_keys", count.signing_keys),
             ("audit_entries", count.audit),
             ("revocation_jobs", count.revocation_jobs),
+            ("account_links", count.account_links),
+            ("account_refreshes", count.account_refreshes),
             ("stray_tokens", count.stray_tokens),
         ]
         .map(|(kind, rows)| (kind, u64::try_from(rows).unwrap_or_default())))

@@ -160,6 +160,14 @@ sealed_columns! {
         RevocationConfiguration = "configuration",
         RevocationTokens = "tokens",
     }
+    "account_links": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
+        AccountLinkConfiguration = "configuration",
+        AccountLinkVerifier = "verifier",
+        AccountLinkTokens = "tokens",
+    }
+    "account_refreshes": "encode(token_hash, 'hex')" | "token_hash" | "decode(place, 'hex')" | "" {
+        AccountRefreshAnswer = "answer",
+    }
     "sign_ins": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
         SignInUserCode = "user_code",
         SignInClientState = "client_state",

@@ -99,6 +99,9 @@ fn describe() {
     describe_gauge!(metric::REFRESHES_LIMIT, "Refreshes that this process makes at once by itself");
     describe_gauge!(metric::THROTTLED_NETWORKS, "Networks remembered for their guesses, by throttle");
     describe_gauge!(metric::THROTTLED_NETWORKS_LIMIT, "Networks that each throttle remembers");
+    describe_counter!(metric::ACCOUNT_LINKS, "Home Assistant's attempts to link that ended, by how");
+    describe_gauge!(metric::ACCOUNT_LINK_SOCKETS, "Home Assistant's attempts to link that are open now");
+    describe_counter!(metric::ACCOUNT_LINK_REFRESHES, "Refreshes for Home Assistant, by outcome");
     describe_counter!(metric::HTTP_REQUESTS, "HTTP answers, by route and status");
 }
 

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::ring::KeyRing;
 use crate::domain::{
-    ids::{FlowId, SignInId},
-    secret::{BrowserCookie, ConnectHandle, LoginHandle},
+    ids::{AccountLinkId, FlowId, SignInId},
+    secret::{AccountLinkHandle, BrowserCookie, ConnectHandle, LoginHandle},
 };
 
 const HALF: usize = 16;
@@ -23,6 +23,7 @@ const CONSOLE_BUCKET_SECONDS: i64 = 6 * 60 * 60;
 /// What follows the id under the MAC, so that a handle of one kind is none of the other.
 const CONNECT: &[u8] = b"";
 const LOGIN: &[u8] = b"login";
+const ACCOUNT_LINK: &[u8] = b"account link";
 
 impl KeyRing {
     /// What the `/connect/{handle}` URL of `flow` carries: base64url of the flow's id and the first 16 bytes
@@ -44,6 +45,16 @@ impl KeyRing {
     /// The sign-in that `handle` was made for, by any key of the ring; nothing for every other text.
     pub fn sign_in_of(&self, handle: &LoginHandle) -> Option<SignInId> {
         self.id_of(LOGIN, handle.expose()).map(SignInId)
+    }
+
+    /// What the `/account-link/{handle}` URL of an attempt carries, of the same form.
+    pub fn account_link_handle(&self, attempt: AccountLinkId) -> AccountLinkHandle {
+        AccountLinkHandle::new(self.handle(ACCOUNT_LINK, attempt.0))
+    }
+
+    /// The attempt that `handle` was made for, by any key of the ring; nothing for every other text.
+    pub fn account_link_of(&self, handle: &AccountLinkHandle) -> Option<AccountLinkId> {
+        self.id_of(ACCOUNT_LINK, handle.expose()).map(AccountLinkId)
     }
 
     fn handle(&self, purpose: &[u8], id: Uuid) -> String {

@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 39] = [
+const ROUTES: [&str; 43] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",
@@ -44,6 +44,10 @@ const ROUTES: [&str; 39] = [
     "/link",
     "/login/{handle}",
     "/login/not-a-handle",
+    "/v1",
+    "/services",
+    "/refresh_token/ecobee",
+    "/account-link/not-a-handle",
     "/no/such/route",
 ];
 

@@ -11,6 +11,8 @@
 )]
 
 mod access;
+mod account_link;
+mod account_link_refresh;
 mod assertions;
 mod audit;
 mod balancing;

@@ -38,6 +38,8 @@ fn nothing() -> Counts {
         "signing_keys",
         "audit_entries",
         "revocation_jobs",
+        "account_links",
+        "account_refreshes",
         "stray_tokens",
     ];
     kinds.map(|kind| (kind.to_owned(), 0)).into()
@@ -61,6 +63,11 @@ const LONG_AGO: &str = "
     insert into audit (at, actor, action) values (now() - interval '100 days', 'broker', 'flow.failed');
     insert into revocation_jobs (id, device, slot, configuration, variables, tokens, next_try_at, give_up_at)
         values (gen_random_uuid(), gen_random_uuid(), 'a', 'x', '{}', 'x', now() + interval '1 day', now());
+    insert into account_links (id, service, plugin, plugin_name, status, configuration, redirect_uri, redirect_kind,
+            client_network, created_at, expires_at, finished_at)
+        values (gen_random_uuid(), 'a', 'a', 'A', 'expired', 'x', 'http://127.0.0.1:9/', 'own', '192.0.2.1',
+            now() - interval '3 hours', now() - interval '2 hours', now() - interval '2 hours');
+    insert into account_refreshes (token_hash, lease_until, answer, forget_at) values ('x', now(), 'x', now());
 ";
 
 async fn stage() -> (Service, Provider, Home) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    configuration::{ParameterNames, Parameters},
+    configuration::{OauthConfiguration, ParameterNames, Parameters},
     names::{
         MAX_MEMBERS, MAX_NAME, is_reserved_for_authorization, is_reserved_for_token, name_error, renamed_to,
     },
@@ -67,6 +67,15 @@ fn scalar(reader: &mut Reader<'_, '_>, name: &str, value: &Value) -> Option<Stri
             None
         }
         None => Some(text),
+    }
+}
+
+impl OauthConfiguration {
+    /// Whether a member may join the authorization request that neither the plugin's author nor the broker put there:
+    /// by the rules for `parameters`.
+    pub fn admits_parameter(&self, name: &str, value: &str) -> bool {
+        let refused = || authorization_error(name, value, &self.parameter_names, &self.client_id).is_some();
+        name_error(name).is_none() && text_error(value, MAX_STRING).is_none() && !refused()
     }
 }
 

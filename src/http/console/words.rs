@@ -197,6 +197,8 @@ fn told(action: Action) -> &'static str {
         Action::FlowDenied => "Refused at the provider",
         Action::FlowFailed => "Linking failed",
         Action::FlowCancelled => "Linking cancelled",
+        Action::AccountLinked => "Linked for Home Assistant",
+        Action::AccountLinkEnded => "Linking for Home Assistant ended without tokens",
         Action::GrantEnded => "Must be linked again",
         Action::TokensImported => "Tokens taken over",
         Action::GrantRevoked => "Revoked at the provider",

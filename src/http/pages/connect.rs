@@ -74,6 +74,11 @@ impl Scope {
         &self.words
     }
 
+    /// How many words are not shown.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+
     /// Splits at white space and commas, which is how providers separate (RFC 6749 §3.3 names the space);
     /// any other separator leaves one word. Repeated words are shown once.
     pub fn of(scope: Option<&str>) -> Self {

@@ -12,6 +12,7 @@
 //! Not done here: headers other than the policy's text, cookies, and the `csrf` value, which the handlers
 //! make and check. Paths are absolute, so `server.public_url` has no path of its own.
 
+mod account_link;
 pub mod assets;
 mod connect;
 mod link;
@@ -26,6 +27,7 @@ mod wording;
 #[cfg(test)]
 mod tests;
 
+pub use account_link::{AccountLinkEndPage, AccountLinkOutcome, ConsentForHomeAssistant};
 pub use connect::{AskedFrom, ConnectPage, Network, NextStep, Scope};
 pub use link::{LinkPage, LinkProblem};
 pub use login::{LoginForm, LoginPage, LoginProblem, SignInEnd};

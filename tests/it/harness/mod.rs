@@ -13,6 +13,7 @@ pub(crate) mod dump;
 pub(crate) mod frames;
 mod hold;
 pub(crate) mod home;
+mod home_assistant;
 mod link_to_database;
 pub(crate) mod listeners;
 mod load;
@@ -35,6 +36,7 @@ pub(crate) use self::{
     desk::{Desk, Ran},
     hold::Hold,
     home::{Home, Relay, call_with},
+    home_assistant::{LinkSocket, account_link, browser_at_home, browser_from, consents, refresh},
     link_to_database::DatabaseLink,
     load::{Ledger, Load, Tally},
     nats::NatsServer,

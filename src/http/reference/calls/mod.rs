@@ -1,5 +1,6 @@
 //! Every call of the public listener that a program makes, in the order in which a reader meets them.
 
+mod account_link;
 mod devices;
 mod events;
 mod plugins;
@@ -10,11 +11,12 @@ mod slots;
 use super::call::Group;
 
 /// The table.
-pub(super) const GROUPS: [Group; 6] = [
+pub(super) const GROUPS: [Group; 7] = [
     Group { title: "Plugins", calls: plugins::CALLS },
     Group { title: "Signing in", calls: signing_in::CALLS },
     Group { title: "Devices", calls: devices::CALLS },
     Group { title: "Slots and flows", calls: slots::CALLS },
     Group { title: "Events", calls: events::CALLS },
+    Group { title: "Home Assistant", calls: account_link::CALLS },
     Group { title: "About the service", calls: service::CALLS },
 ];
