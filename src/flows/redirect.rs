@@ -4,8 +4,9 @@
 //! seen. Of many equal callbacks one redeems the flow and makes the token request, in a task of its own, so that
 //! a browser that goes away loses nothing.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use tokio::time::timeout;
 use url::Url;
 
 use super::{Broker, consent::return_to, exchange::ExchangeTask};
@@ -20,6 +21,9 @@ use crate::{
     },
     store::{Burn, FlowRow, Redeemed, StoreError},
 };
+
+/// How long a browser waits for an exchange: more than its request to the provider may take.
+const BROWSER_PATIENCE: Duration = Duration::from_secs(40);
 
 /// On which of the two redirect URIs a callback came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,8 +167,9 @@ impl Broker {
         if redeemed == Redeemed::Yes
             && let Some(task) = ExchangeTask::first(row, configuration, granted)
         {
-            // A panic there was logged where it happened; the sweep takes the flow up.
-            let _ = self.start_exchange(task).await;
+            // A panic there was logged where it happened; the sweep takes the flow up. One that waits for the database
+            // goes on without the browser, which sees the end when it comes again.
+            let _ = timeout(BROWSER_PATIENCE, self.start_exchange(task)).await;
         }
         self.current_end(&destination).await
     }

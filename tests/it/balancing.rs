@@ -21,7 +21,7 @@ const CODE: &str = "canary-of-the-callback";
 const ROUNDS: usize = 90;
 
 /// Whose number grew.
-fn grown(before: [f64; 3], after: [f64; 3]) -> Option<usize> {
+fn grown(before: [u64; 3], after: [u64; 3]) -> Option<usize> {
     before.iter().zip(&after).position(|(before, after)| after > before)
 }
 
@@ -39,7 +39,7 @@ async fn three_replicas_share_a_flow(kind: BalancerKind) {
     for round in 0..ROUNDS {
         let mut relay = home.relay(&door).await;
         let listening =
-            fleet.metrics("cloudlink_relay_connections", "").await.iter().position(|open| *open > 0.0);
+            fleet.metrics("cloudlink_relay_connections", "").await.iter().position(|open| *open > 0);
         for _ in 0..round / 3 % 3 {
             Reply::of(door.request(Method::GET, "/healthz")).await;
         }
@@ -65,7 +65,7 @@ async fn three_replicas_share_a_flow(kind: BalancerKind) {
         met = started != redirected && redirected != listening && listening != started;
         drop(relay);
         until("the end of the connection", async || {
-            (fleet.metrics("cloudlink_relay_connections", "").await == [0.0; 3]).then_some(())
+            (fleet.metrics("cloudlink_relay_connections", "").await == [0; 3]).then_some(())
         })
         .await;
         if met {

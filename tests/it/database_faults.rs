@@ -4,7 +4,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test looks into the database behind the service's back")]
 
-use std::{sync::Arc, time::Duration};
+use std::{os::unix::fs::MetadataExt as _, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -280,7 +280,6 @@ async fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing_that_it_has()
     let tablespace = disk.place.join("tables");
     std::fs::create_dir(&tablespace).unwrap();
     let folder = std::fs::metadata(disk.postgres.folder().join("data")).unwrap();
-    use std::os::unix::fs::MetadataExt as _;
     std::os::unix::fs::chown(&tablespace, Some(folder.uid()), Some(folder.gid())).unwrap();
     let pool = &service.database.pool;
     let create = format!("create tablespace small location '{}'", tablespace.display());

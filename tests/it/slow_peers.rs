@@ -40,7 +40,7 @@ async fn a_provider_that_accepts_and_never_answers_holds_up_its_own_flows_alone(
         let callback = attempt.sent.callback(&[("code", format!("code-{number}").as_str())]);
         let request = service.request(Method::GET, callback.strip_prefix(PUBLIC).unwrap());
         let request = request.header("cookie", attempt.browser.cookie.clone().unwrap());
-        waiting.push(tokio::spawn(request.timeout(Duration::from_secs(60)).send()));
+        waiting.push(tokio::spawn(request.timeout(Duration::from_mins(1)).send()));
         connections.push(attempt.connection);
     }
     dead.asked(AT_ONE_HOST).await;
@@ -105,7 +105,7 @@ async fn clients_that_read_a_byte_and_no_more_hold_up_nobody_and_are_closed_in_t
         // Forty seconds after the answer, whoever has not read it is hung up on; a byte a minute does not help.
         for mut stream in slow {
             let mut rest = Vec::new();
-            let end = timeout(Duration::from_secs(120), stream.read_to_end(&mut rest)).await;
+            let end = timeout(Duration::from_mins(2), stream.read_to_end(&mut rest)).await;
             assert!(end.is_ok(), "it is still open");
         }
     }

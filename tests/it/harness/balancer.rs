@@ -151,15 +151,15 @@ impl Fleet {
     }
 
     /// Which of them has made a number in its metrics grow, or nobody.
-    pub(crate) async fn metrics(&self, name: &str, label: &str) -> [f64; 3] {
-        let mut values = [0.0; 3];
+    pub(crate) async fn metrics(&self, name: &str, label: &str) -> [u64; 3] {
+        let mut values = [0; 3];
         for (value, process) in values.iter_mut().zip(&self.processes) {
             let request = process.service.admin(reqwest::Method::GET, "/metrics");
             let text = request.send().await.unwrap().text().await.unwrap();
             let named =
                 |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
             let lines = text.lines().filter(|line| named(line) && line.contains(label));
-            *value = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+            *value = lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum();
         }
         values
     }

@@ -204,7 +204,8 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(super::PATIENCE)
+        // A browser waits through an outage of half a minute.
+        .timeout(if super::long() { 5 * super::PATIENCE } else { super::PATIENCE })
         .build()
         .unwrap()
 }
