@@ -145,7 +145,9 @@ async fn a_replica_that_is_cut_off_without_a_word_says_so_while_others_work_and_
         tally.refused.len(),
         spent.values().filter(|times| **times > 1).count()
     );
-    assert!(tally.failed.is_empty() && tally.closed.is_empty() && !tally.refused.is_empty(), "{tally:?}");
+    assert!(tally.failed.is_empty() && !tally.refused.is_empty(), "{tally:?}");
+    // A home that waits for its browser answers no pings meanwhile, and in a minute of that it counts as gone.
+    assert!(tally.closed.is_empty() || long(), "{:?}", tally.closed);
     assert_eq!(spent.len(), tally.done + 2);
     assert!(spent.values().all(|times| *times == 1));
 }
