@@ -15,9 +15,11 @@ use crate::{
         clock::Clock,
         ids::{DeviceId, SlotName},
     },
-    plugin_client::{ClientError, DeviceKey, KeyFileAccess, Listener, News, PluginClient, Server},
+    plugin_client::{
+        Answering, ClientError, DeviceKey, Inquiry, KeyFileAccess, Listener, News, PluginClient, Server,
+    },
     seams::SystemEntropy,
-    terminal::{Terminal, clock_time, event_line},
+    terminal::{Terminal, clock_time, event_line, printable},
 };
 
 /// What `attach` is told on the command line.
@@ -42,6 +44,9 @@ pub struct Attach {
     /// Print each event as the JSON object that came, one a line, with its secrets
     #[arg(long)]
     json: bool,
+    /// Answer each request of a web service with 200 and an empty object, each command with a refusal
+    #[arg(long)]
+    answer: bool,
 }
 
 /// How events are printed.
@@ -64,7 +69,8 @@ impl Attach {
         let attached = clients.iter().map(async |client| {
             let slot =
                 client.slot.as_ref().map_or_else(|| "all slots".to_owned(), |slot| format!("slot {slot}"));
-            let mut printer = Printer { terminal, format, clock: client.clock.as_ref(), slot };
+            let answering = if self.answer { Answering::Plainly } else { Answering::Silence };
+            let mut printer = Printer { terminal, format, clock: client.clock.as_ref(), slot, answering };
             client.run(&mut printer, stop).await
         });
         match try_join_all(attached).await {
@@ -96,6 +102,7 @@ struct Printer<'a> {
     clock: &'a dyn Clock,
     /// What the connection is for, in words.
     slot: String,
+    answering: Answering,
 }
 
 impl Listener for Printer<'_> {
@@ -118,6 +125,18 @@ impl Listener for Printer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn asked(&mut self, inquiry: &Inquiry) -> io::Result<Answering> {
+        match self.format {
+            Format::Json => self.terminal.say(inquiry.line())?,
+            Format::Readable => {
+                let whom = inquiry.slot().map_or("the hub", SlotName::as_str);
+                let (time, name) = (clock_time(self.clock.now()), printable(inquiry.name()));
+                self.terminal.say(format_args!("{time}  {whom}  asked: {name}"))?;
+            }
+        }
+        Ok(self.answering)
     }
 }
 
@@ -155,8 +174,13 @@ mod tests {
     fn printed(format: Format) -> (String, String) {
         let (out, err) = (Kept::default(), Kept::default());
         let terminal = Terminal::over(out.clone(), err.clone());
-        let mut printer =
-            Printer { terminal: &terminal, format, clock: &SystemClock, slot: "slot s".to_owned() };
+        let mut printer = Printer {
+            terminal: &terminal,
+            format,
+            clock: &SystemClock,
+            slot: "slot s".to_owned(),
+            answering: Answering::Silence,
+        };
         printer.hear(News::Connected).unwrap();
         printer.hear(News::Event(&event(FRAME))).unwrap();
         printer.hear(News::Acknowledged(&"s".parse().unwrap(), Version(2))).unwrap();

@@ -15,7 +15,7 @@ use super::{
     layers::{Layers, invalid},
     settings::{
         Admin, Audit, Bus, BusKind, Consent, Database, Egress, Enrolment, Flow, Log, LogFormat, Login,
-        Refresh, Relay, Server, Settings, Vault,
+        Refresh, Relay, Requests, Server, Settings, Vault,
     },
 };
 use crate::domain::{
@@ -94,6 +94,14 @@ pub(super) fn settings(layers: &mut Layers) -> Result<Settings, SettingsError> {
             bind: address(layers, "relay.bind")?,
             handshakes_at_once: count(layers, "relay.handshakes_at_once", 1..=100_000)?,
             handshakes_waiting: count(layers, "relay.handshakes_waiting", 0..=1_000_000)?,
+        },
+        requests: Requests {
+            answer: seconds(layers, "requests.answer_seconds", 1..=30)?,
+            in_flight: count(layers, "requests.in_flight", 1..=100_000)?,
+            in_flight_per_device: count(layers, "requests.in_flight_per_device", 1..=1000)?,
+            in_flight_per_slot: count(layers, "requests.in_flight_per_slot", 1..=1000)?,
+            per_minute_per_network: count(layers, "requests.per_minute_per_network", 1..=1_000_000)?,
+            per_minute_per_slot: count(layers, "requests.per_minute_per_slot", 1..=1_000_000)?,
         },
         refresh: Refresh {
             margin: seconds(layers, "refresh.margin_seconds", 0..=86_400)?,

@@ -47,6 +47,8 @@ settings! {
         flow: Flow,
         /// Delivery to devices.
         relay: Relay,
+        /// Requests of web services, and commands for hubs.
+        requests: Requests,
         /// Refreshing of tokens.
         refresh: Refresh,
         /// How replicas wake each other.
@@ -146,6 +148,21 @@ settings! {
         handshakes_at_once: usize,
         /// `relay.handshakes_waiting`
         handshakes_waiting: usize,
+    }
+    /// `[requests]`
+    Requests {
+        /// `requests.answer_seconds`
+        answer: Duration,
+        /// `requests.in_flight`, of this process.
+        in_flight: usize,
+        /// `requests.in_flight_per_device`
+        in_flight_per_device: usize,
+        /// `requests.in_flight_per_slot`
+        in_flight_per_slot: usize,
+        /// `requests.per_minute_per_network`
+        per_minute_per_network: u32,
+        /// `requests.per_minute_per_slot`
+        per_minute_per_slot: u32,
     }
     /// `[refresh]`
     Refresh {

@@ -54,6 +54,10 @@ words! {
         SlotRemoved = "slot.removed",
         /// A slot was unlinked: its tokens were erased.
         SlotUnlinked = "slot.unlinked",
+        /// What web services must prove to reach a slot's plugin was changed.
+        WebhookChanged = "webhook.changed",
+        /// A command was brought to a hub.
+        CommandSent = "command.sent",
         /// A plugin's own tokens were taken over.
         TokensImported = "tokens.imported",
         /// What was erased here was revoked at its provider too.

@@ -107,6 +107,10 @@ uuids! {
     AccountLinkId;
     /// One revocation that is still to be made at a provider.
     RevocationId;
+    /// One request or command that is brought to a plugin: whoever answers must know it.
+    InquiryId;
+    /// One running process of the service.
+    ReplicaId;
 }
 
 /// Where a slot is: its device and its name there.

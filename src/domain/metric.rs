@@ -83,6 +83,16 @@ pub const KNOCKS_WAITING: &str = "cloudlink_knocks_waiting";
 pub const KNOCKS_WAITING_LIMIT: &str = "cloudlink_knocks_waiting_limit";
 /// Gauge: 1 while the knocks of other replicas are heard, 0 while only the slow poll finds what they changed.
 pub const BUS_CONNECTED: &str = "cloudlink_bus_connected";
+/// Counter: requests of web services and commands for hubs. Labels `kind` (`request`, `command`) and `outcome`
+/// (`answered`, `handed_over`, `nobody`, `busy`, `disconnected`, `no_answer`, `failed`).
+pub const INQUIRIES: &str = "cloudlink_relay_requests_total";
+/// Gauge: requests and commands under way in this process.
+pub const INQUIRIES_UNDER_WAY: &str = "cloudlink_relay_requests_in_flight";
+/// Gauge: how many may be. Label `of`: `process`, `device`, `slot`.
+pub const INQUIRIES_LIMIT: &str = "cloudlink_relay_requests_in_flight_limit";
+/// Counter: requests of web services that were refused before anybody was asked. Label `reason`: `network_rate`,
+/// `slot_rate`, `in_flight`, `too_large`, `proof`.
+pub const WEBHOOKS_REFUSED: &str = "cloudlink_webhooks_refused_total";
 /// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
 pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";
 /// Counter: refreshes that ended. Label `outcome`: `refreshed`, `provider_away`, `refused`, `lost`, or why the grant

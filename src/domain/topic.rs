@@ -74,6 +74,12 @@ impl Topics {
         }
     }
 
+    /// Whether the holder hears all of the device, whichever slots it has: no slot can be called `+`.
+    pub fn cover(&self, device: DeviceId) -> bool {
+        let every = Channel::Events.filter(device, None);
+        self.subs.iter().any(|filter| filter.matches(&every.0))
+    }
+
     /// Whether the holder may use `channel` of `slot`.
     pub fn allow(&self, channel: Channel, device: DeviceId, slot: &SlotName) -> bool {
         let topic = channel.topic(device, slot);
@@ -90,6 +96,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_token_for_one_slot_does_not_cover_the_device() {
+        let (home, other) = (DeviceId(uuid::Uuid::from_u128(1)), DeviceId(uuid::Uuid::from_u128(2)));
+        let slot: SlotName = "heating".parse().unwrap();
+        assert!(Topics::of_device(home, None).cover(home));
+        assert!(!Topics::of_device(home, None).cover(other));
+        assert!(!Topics::of_device(home, Some(&slot)).cover(home));
+        assert!(!Topics::default().cover(home));
+    }
 
     #[test]
     fn plus_is_one_level_and_hash_is_the_rest() {

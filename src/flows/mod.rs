@@ -37,6 +37,7 @@ mod sweep;
 mod token_proof;
 mod tokens;
 mod unlink;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -74,6 +75,7 @@ pub use self::{
     sweep::{keep_access_fresh, sweep},
     token_proof::TokenProof,
     tokens::{Need, TokenUnavailable},
+    webhooks::WebhookError,
 };
 // What verbs answer with: whoever calls them needs no room below this one.
 use crate::{

@@ -92,6 +92,12 @@ impl Caller {
         }
     }
 
+    /// The owner, or the device by a trusted key, unless its token is for one slot alone.
+    pub fn owner_or_whole_device(&self, device: DeviceId) -> Result<(), Problem> {
+        self.owner_or_device_key(device)?;
+        self.owner_or_device(device)
+    }
+
     /// The owner, or the device by a trusted key; for lists, which show what the caller [sees](Self::sees).
     pub fn owner_or_device_key(&self, device: DeviceId) -> Result<(), Problem> {
         match self {

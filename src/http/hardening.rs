@@ -54,6 +54,10 @@ impl Edge {
     }
 }
 
+/// Marks an answer, by its extensions, that is somebody else's word: errors in it are not explained.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verbatim;
+
 /// The label and the field for what no route matches.
 pub const UNMATCHED: &str = "unmatched";
 
@@ -166,6 +170,9 @@ fn explained(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
 /// The problem for an error that has no body, or only the framework's plain text.
 fn unexplained<B: MessageBody>(response: &HttpResponse<B>, headers: &HeaderMap) -> Option<Problem> {
     let status = response.status();
+    if response.extensions().get::<Verbatim>().is_some() {
+        return None;
+    }
     if !(status.is_client_error() || status.is_server_error()) {
         return None;
     }

@@ -8,6 +8,7 @@ pub mod account_link;
 mod audit;
 pub mod browser;
 pub mod caller;
+mod commands;
 mod connect;
 pub mod connection;
 mod console;
@@ -43,6 +44,9 @@ mod static_files;
 mod terminal;
 pub mod throttle;
 mod token;
+pub mod webhook;
+mod webhook_message;
+mod webhook_settings;
 
 use actix_web::web;
 
@@ -69,6 +73,9 @@ pub fn public_routes(config: &mut web::ServiceConfig) {
     audit::routes(config);
     reference::routes(config);
     account_link::routes(config);
+    webhook::routes(config);
+    webhook_settings::routes(config);
+    commands::routes(config);
 }
 
 /// The routes of the operator's listener.

@@ -19,7 +19,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Listener, News,
+    Answering, Listener, News,
     frames::{Event, Frame, ack},
     server::Server,
 };
@@ -129,6 +129,14 @@ impl Connection {
             Frame::Goodbye { reconnect_after } => self.reconnect_after = Some(reconnect_after),
             Frame::Error { code } => tracing::warn!(code, "the relay answered with an error"),
             Frame::Other => {}
+            Frame::Inquiry(inquiry) => match listener.asked(&inquiry)? {
+                Answering::Silence => {}
+                Answering::Plainly => {
+                    if !self.send(inquiry.plain_answer()).await {
+                        return Ok(Some(self.lost("the connection to the server broke")));
+                    }
+                }
+            },
             Frame::Event(event) => {
                 listener.hear(News::Event(&event))?;
                 if self.needs_ack(&event) {

@@ -71,11 +71,62 @@ impl fmt::Debug for Event {
     }
 }
 
+/// A request of a web service, or a command for the hub. `Debug` and the line for a person leave out what it holds.
+pub struct Inquiry {
+    text: String,
+    body: InquiryBody,
+    is_command: bool,
+}
+
+#[derive(Deserialize)]
+struct InquiryBody {
+    id: String,
+    slot: Option<SlotName>,
+    method: Option<String>,
+    name: Option<String>,
+}
+
+impl Inquiry {
+    /// The frame as it came, on one line.
+    pub fn line(&self) -> String {
+        self.text.replace(['\n', '\r'], " ")
+    }
+
+    /// For which slot; none where it is a command for the hub.
+    pub fn slot(&self) -> Option<&SlotName> {
+        self.body.slot.as_ref()
+    }
+
+    /// The method of a request, the name of a command.
+    pub fn name(&self) -> &str {
+        self.body.method.as_deref().or(self.body.name.as_deref()).unwrap_or_default()
+    }
+
+    /// The answer of who has nothing to say: 200 with an empty object, or a command that was not done.
+    pub(super) fn plain_answer(&self) -> String {
+        let answer = if self.is_command {
+            json!({"type": "response", "id": self.body.id, "ok": false, "data": {}})
+        } else {
+            let headers = json!({"content-type": "application/json"});
+            // An empty object, in base64.
+            json!({"type": "response", "id": self.body.id, "status": 200, "headers": headers, "body": "e30="})
+        };
+        answer.to_string()
+    }
+}
+
+impl fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {:?} [redacted]", self.name(), self.body.slot)
+    }
+}
+
 /// A frame from the server.
 #[derive(Debug)]
 pub(super) enum Frame {
     Hello { heartbeat: Duration },
     Event(Event),
+    Inquiry(Inquiry),
     Error { code: String },
     Goodbye { reconnect_after: Duration },
     Other,
@@ -88,6 +139,8 @@ enum Known {
         heartbeat: u32,
     },
     Event(EventBody),
+    Request(InquiryBody),
+    Command(InquiryBody),
     Error {
         code: String,
     },
@@ -107,6 +160,12 @@ impl Frame {
                 Self::Hello { heartbeat: Duration::from_secs(heartbeat.into()) }
             }
             Ok(Known::Event(body)) => Self::Event(Event { text: text.to_owned(), body }),
+            Ok(Known::Request(body)) => {
+                Self::Inquiry(Inquiry { text: text.to_owned(), body, is_command: false })
+            }
+            Ok(Known::Command(body)) => {
+                Self::Inquiry(Inquiry { text: text.to_owned(), body, is_command: true })
+            }
             Ok(Known::Error { code }) => {
                 Self::Error { code: code.chars().filter(char::is_ascii_graphic).take(64).collect() }
             }
@@ -161,7 +220,16 @@ mod tests {
         );
         let error = r#"{"type":"error","code":"too_\u001bfast","detail":"…"}"#;
         assert!(matches!(read(error), Frame::Error { code } if code == "too_fast"));
-        assert!(matches!(read(r#"{"type":"request","id":"1"}"#), Frame::Other));
+        let request = r#"{"type":"request","id":"1","slot":"s","method":"POST","headers":{"a":"canary"}}"#;
+        let Frame::Inquiry(request) = read(request) else { panic!("a request") };
+        assert_eq!((request.name(), request.slot().unwrap().as_str()), ("POST", "s"));
+        assert!(request.plain_answer().starts_with(r#"{"type":"response","id":"1","status":200,"#));
+        assert!(!format!("{request:?}").contains("canary"));
+        let Frame::Inquiry(command) = read(r#"{"type":"command","id":"2","name":"reboot","data":{}}"#) else {
+            panic!("a command")
+        };
+        assert_eq!(command.plain_answer(), r#"{"type":"response","id":"2","ok":false,"data":{}}"#);
+        assert!(matches!(read(r#"{"type":"request","id":1}"#), Frame::Other));
         assert!(matches!(read("{"), Frame::Other));
     }
 

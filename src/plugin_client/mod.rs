@@ -7,8 +7,8 @@
 //! long as the server asked. What a person can put right (`ClientError`) ends the client; what passes by
 //! itself is told to the listener and tried again.
 //!
-//! It answers no requests and commands, and keeps nothing: the broker brings the newest state anew on
-//! every connection.
+//! A request or a command is told to the listener, which says whether it gets a plain answer. The client keeps
+//! nothing: the broker brings the newest state anew on every connection.
 
 mod backoff;
 mod connection;
@@ -23,9 +23,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 pub use device_key::{DeviceKey, KeyFileAccess};
-pub use frames::Event;
 #[cfg(test)]
 pub(crate) use frames::event;
+pub use frames::{Event, Inquiry};
 pub use server::{Server, ServerError, read, unreached};
 pub use token::TokenError;
 
@@ -61,10 +61,24 @@ pub enum News<'a> {
     },
 }
 
+/// What a listener does with a request or a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answering {
+    /// 200 with an empty object; a command is not done.
+    Plainly,
+    /// Nothing.
+    Silence,
+}
+
 /// Who hears of events.
 pub trait Listener {
     /// Takes one piece of news. A failure ends the client, and the event stays unacknowledged.
     fn hear(&mut self, news: News<'_>) -> io::Result<()>;
+
+    /// Takes a request or a command. Whoever sent it waits for an answer, unless this one gives it a plain one.
+    fn asked(&mut self, _: &Inquiry) -> io::Result<Answering> {
+        Ok(Answering::Silence)
+    }
 }
 
 /// Why the client ended by itself. Each is a sentence that says what to do.

@@ -12,14 +12,15 @@ use time::{OffsetDateTime, macros::datetime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use super::{Answer, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing, StateOf};
+use super::{Answer, Mailbox, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing, StateOf};
 use crate::{
     bus::Bus,
     domain::{
         clock::{Clock, Entropy},
         delivery::{Delivery, NotEncrypted, Recipient},
-        ids::{DeviceId, SlotAddress, SlotName, Version},
+        ids::{DeviceId, InquiryId, ReplicaId, SlotAddress, SlotName, Version},
         json,
         plugin::{Custody, Document},
         public_url::PublicUrl,
@@ -28,7 +29,7 @@ use crate::{
         tokens::TokenSet,
         topic::Topics,
     },
-    store::StoreError,
+    store::{NewRelayRequest, StoreError, TakenRequest, WaitingRequest},
 };
 
 pub(super) const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
@@ -232,6 +233,7 @@ impl Bench {
         let (database, bus, drain) = (Database::with(slots), Bus::in_process(), CancellationToken::new());
         let relay = Relay::new(RelayParts {
             source: Arc::clone(&database) as Arc<dyn SlotSource>,
+            mailbox: Arc::new(Alone),
             bus: bus.clone(),
             settings,
             public_url: public_url().into(),
@@ -255,6 +257,43 @@ impl Bench {
 
     pub(super) fn knock(&self, slot: &str) {
         self.bus.knock(&SlotAddress { device: HOME, slot: slot.parse().unwrap() });
+    }
+}
+
+/// The mailbox of a replica that is alone.
+pub(super) struct Alone;
+
+impl Mailbox for Alone {
+    fn tend(&self, _: ReplicaId, _: OffsetDateTime, _: OffsetDateTime) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn leave(&self, _: ReplicaId) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn post<'a>(&'a self, _: &'a NewRelayRequest<'a>, _: OffsetDateTime) -> Answer<'a, bool> {
+        Box::pin(std::future::ready(Ok(false)))
+    }
+
+    fn waiting(&self, _: ReplicaId, _: OffsetDateTime) -> Answer<'_, Vec<WaitingRequest>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn take<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<TakenRequest>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn answer<'a>(&'a self, _: InquiryId, _: &'a str) -> Answer<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn collect<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<(InquiryId, Zeroizing<String>)>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn withdraw(&self, _: InquiryId) -> Answer<'_, bool> {
+        Box::pin(std::future::ready(Ok(true)))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use actix_web::web::Bytes;
 
-use super::{close::Close, protocol::LARGEST_MESSAGE};
+use super::close::Close;
+use crate::domain::inquiry::LARGEST_RESPONSE;
 
-/// Bytes of the largest frame that the HTTP server reads whole. Above [`LARGEST_MESSAGE`], so that a message which is
-/// a little too big can be refused by a close frame that arrives, and not by a reset connection.
-pub(super) const LARGEST_FRAME: usize = 4 * LARGEST_MESSAGE;
+/// Bytes of the largest frame that is read whole. Above every limit of a message, so that one which is a
+/// little too big can be refused by a close frame that arrives, and not by a reset connection.
+pub(super) const LARGEST_FRAME: usize = LARGEST_RESPONSE + 64 * 1024;
 
 /// Parts that one message may come in.
 const MOST_PARTS: usize = 256;
@@ -60,18 +61,18 @@ struct Parts {
 }
 
 impl Inbound {
-    /// Takes what was read.
-    pub(super) fn take(&mut self, piece: Piece) -> Arrival {
+    /// Takes what was read; a message may have `largest` bytes.
+    pub(super) fn take(&mut self, piece: Piece, largest: usize) -> Arrival {
         match (piece, &mut self.0) {
-            (Piece::Text { last: true, payload }, None) => whole(payload.into()),
+            (Piece::Text { last: true, payload }, None) => whole(payload.into(), largest),
             (Piece::Text { last: false, payload }, parts @ None) => {
-                parts.insert(Box::default()).add(&payload)
+                parts.insert(Box::default()).add(&payload, largest)
             }
-            (Piece::Continuation { last: false, payload }, Some(parts)) => parts.add(&payload),
+            (Piece::Continuation { last: false, payload }, Some(parts)) => parts.add(&payload, largest),
             (Piece::Continuation { last: true, payload }, Some(parts)) => {
-                let arrival = parts.add(&payload);
+                let arrival = parts.add(&payload, largest);
                 let refused = arrival != Arrival::Control;
-                if refused { arrival } else { whole(self.0.take().unwrap_or_default().text) }
+                if refused { arrival } else { whole(self.0.take().unwrap_or_default().text, largest) }
             }
             (Piece::Binary, None) => Arrival::Refused(Close::Binary),
             (Piece::Ping(payload), _) => Arrival::Ping(payload),
@@ -87,10 +88,10 @@ impl Inbound {
 }
 
 impl Parts {
-    fn add(&mut self, part: &[u8]) -> Arrival {
+    fn add(&mut self, part: &[u8], largest: usize) -> Arrival {
         self.count += 1;
         self.text.extend_from_slice(part);
-        if self.count > MOST_PARTS || self.text.len() > LARGEST_MESSAGE {
+        if self.count > MOST_PARTS || self.text.len() > largest {
             Arrival::Refused(Close::TooBig)
         } else {
             Arrival::Control
@@ -98,8 +99,8 @@ impl Parts {
     }
 }
 
-fn whole(text: Vec<u8>) -> Arrival {
-    if text.len() > LARGEST_MESSAGE {
+fn whole(text: Vec<u8>, largest: usize) -> Arrival {
+    if text.len() > largest {
         return Arrival::Refused(Close::TooBig);
     }
     match String::from_utf8(text) {
@@ -110,7 +111,7 @@ fn whole(text: Vec<u8>) -> Arrival {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::protocol::LARGEST_MESSAGE, *};
 
     fn first(text: &'static str) -> Piece {
         Piece::Text { last: false, payload: text.into() }
@@ -122,7 +123,7 @@ mod tests {
 
     fn take(pieces: Vec<Piece>) -> Vec<Arrival> {
         let mut inbound = Inbound::default();
-        pieces.into_iter().map(|piece| inbound.take(piece)).collect()
+        pieces.into_iter().map(|piece| inbound.take(piece, LARGEST_MESSAGE)).collect()
     }
 
     #[test]

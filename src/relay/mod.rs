@@ -7,7 +7,8 @@
 //! are served.
 //!
 //! Who may connect is decided before, by whoever makes a [`RelayAccess`]; which slots it then sees is decided
-//! here, by its topics alone. Requests from web services to plugins are not part of this.
+//! here, by its topics alone. Requests from web services to plugins, and commands for hubs, come the same way
+//! ([`requests`]).
 
 mod budget;
 mod calls;
@@ -26,6 +27,7 @@ mod outbox;
 mod poller;
 mod polling;
 mod protocol;
+mod requests;
 #[cfg(test)]
 mod served;
 mod session;
@@ -53,13 +55,19 @@ pub use self::{
     protocol::{
         Call, CallError, CallId, ClientFrame, FrameError, LARGEST_MESSAGE, Request, SUBPROTOCOL, ServerFrame,
     },
+    requests::{AskError, Crowded, Mailbox, Place, Places, RequestSettings},
     source::{Answer, SlotSource, StateOf},
     standing::{RelayAccess, Standing},
     state::{Since, events},
     upgraded::Upgraded,
     wire::Wire,
 };
-use self::{connections::Connections, handshakes::Handshakes, loader::Loader};
+use self::{
+    connections::Connections,
+    handshakes::Handshakes,
+    loader::Loader,
+    requests::{Carrier, CarrierParts, Requests},
+};
 use crate::{
     bus::Bus,
     domain::{
@@ -96,6 +104,8 @@ pub struct RelaySettings {
     pub capacity: Capacity,
     /// How many of them are made at once.
     pub handshakes: HandshakeLimits,
+    /// Of requests and commands.
+    pub requests: RequestSettings,
 }
 
 impl Default for RelaySettings {
@@ -111,6 +121,7 @@ impl Default for RelaySettings {
             limits: Limits::default(),
             capacity: Capacity::default(),
             handshakes: HandshakeLimits::default(),
+            requests: RequestSettings::default(),
         }
     }
 }
@@ -119,6 +130,8 @@ impl Default for RelaySettings {
 pub struct RelayParts {
     /// The database.
     pub source: Arc<dyn SlotSource>,
+    /// The database again: how replicas pass requests to each other.
+    pub mailbox: Arc<dyn Mailbox>,
     /// Where knocks come from.
     pub bus: Bus,
     /// Times and limits.
@@ -140,6 +153,7 @@ pub struct Relay {
     connections: Connections,
     handshakes: Arc<Handshakes>,
     loader: Loader,
+    requests: Requests,
 }
 
 impl Relay {
@@ -148,10 +162,19 @@ impl Relay {
         let settings = &parts.settings;
         let limit = u32::try_from(settings.capacity.total).unwrap_or(u32::MAX);
         metrics::gauge!(metric::RELAY_CONNECTIONS_LIMIT).set(f64::from(limit));
+        let carrier = CarrierParts {
+            mailbox: Arc::clone(&parts.mailbox),
+            bus: parts.bus.clone(),
+            clock: Arc::clone(&parts.clock),
+            database: settings.database,
+            most: settings.requests.places.total,
+        };
+        let carrier = Carrier::new(carrier, parts.entropy.as_ref());
         Self {
             connections: Connections::new(settings.capacity),
             handshakes: Arc::new(Handshakes::new(settings.handshakes)),
             loader: Loader::new(Arc::clone(&parts.source), settings.database),
+            requests: Requests::new(settings.requests, carrier),
             parts: Arc::new(parts),
         }
     }
@@ -211,9 +234,11 @@ impl Relay {
         poller::run(Arc::clone(&self.parts.source), self.connections, self.parts.settings.poll).await;
     }
 
-    /// Waits until every connection has ended and every poll is answered.
+    /// Waits until every connection has ended, every poll is answered, and other replicas know what came of what
+    /// they asked.
     pub async fn drained(&self) {
         self.connections.empty().await;
+        self.requests.finished().await;
     }
 
     fn source(&self) -> &dyn SlotSource {

@@ -4,7 +4,7 @@
 //! frame is one of the known ones with all its members right, or a [`FrameError`] that goes back as an
 //! `error` frame. Frames hold tokens, so their `Debug` shows the kind alone.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -71,6 +71,8 @@ pub enum ServerFrame {
         /// When to come back, milliseconds from now.
         reconnect_after_ms: u64,
     },
+    /// A `request` or a `command`, as it is sent.
+    Inquiry(Arc<str>),
     /// The answer to a `settings` or `token` frame.
     Reply {
         /// The call's own id.
@@ -86,6 +88,7 @@ impl ServerFrame {
         match self {
             // Straight to text: an event is large, and there are many.
             Self::Event(event) => return serde_json::to_string(event).unwrap_or_default(),
+            Self::Inquiry(text) => return text.to_string(),
             Self::Hello { heartbeat } => json!({"type": "hello", "heartbeat": heartbeat}),
             Self::Error(error) => json!({"type": "error", "code": error.code, "detail": error.detail}),
             Self::Goodbye { reason, reconnect_after_ms } => {
@@ -108,6 +111,7 @@ impl fmt::Debug for ServerFrame {
             Self::Hello { .. } => f.write_str("hello"),
             Self::Event(event) => event.fmt(f),
             Self::Error(error) => write!(f, "error {}", error.code),
+            Self::Inquiry(_) => f.write_str("inquiry"),
             Self::Goodbye { .. } => f.write_str("goodbye"),
             Self::Reply { outcome: Ok(_), .. } => f.write_str("reply ok"),
             Self::Reply { outcome: Err(error), .. } => write!(f, "reply {}", error.code),
@@ -174,6 +178,11 @@ impl FrameError {
     pub(super) fn new(code: &'static str, detail: &str) -> Self {
         Self { code, detail: detail.to_owned() }
     }
+
+    /// An answer to what was not asked on this connection, or is answered already.
+    pub(super) fn unknown_request() -> Self {
+        Self::new("unknown_request", "No request with this id waits for a response.")
+    }
 }
 
 impl FromStr for ClientFrame {
@@ -192,9 +201,7 @@ impl FromStr for ClientFrame {
                 call(members, Request::Settings(patch))
             }
             Some("token") => call(members, Request::Token),
-            Some("response") => {
-                Err(FrameError::new("unknown_request", "No request with this id waits for a response."))
-            }
+            Some("response") => Err(FrameError::unknown_request()),
             Some(_) | None => {
                 Err(FrameError::new("unknown_type", "type must be one of ack, settings, token, response."))
             }

@@ -162,6 +162,18 @@ impl Session {
         }
     }
 
+    /// An answer came to what the peer was asked.
+    pub(super) fn answered(&mut self) -> Vec<Effect> {
+        self.silent_beats = 0;
+        Vec::new()
+    }
+
+    /// A frame came that something is wrong with.
+    pub(super) fn misspoke(&mut self, error: FrameError, now: OffsetDateTime) -> Vec<Effect> {
+        self.silent_beats = 0;
+        self.counted(now, |_| Effect::Send(ServerFrame::Error(error)))
+    }
+
     fn ack(&mut self, slot: SlotName, version: Version, now: OffsetDateTime) -> Vec<Effect> {
         if self.acks.spend(1, now) != Spending::Within {
             vec![Effect::Close(Close::TooMany)]

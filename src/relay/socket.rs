@@ -18,7 +18,8 @@ use super::{
     close::Close,
     handshakes::Handshake,
     inbound::Arrival,
-    protocol::{Call, CallId, ServerFrame},
+    protocol::{Call, CallId, LARGEST_MESSAGE, ServerFrame},
+    requests::{Desk, Said},
     session::{BEATS, Effect, Session},
     standing::revoked,
     transport::{Gone, Outgoing, Parting, Transport},
@@ -48,6 +49,7 @@ pub(super) async fn serve<T: Transport>(
 ) {
     let _counted = Counted::new();
     let remaining = access.remaining(relay.clock().now());
+    let desk = relay.requests.open(&access);
     let session = Session::new(
         access.device,
         access.topics,
@@ -60,7 +62,7 @@ pub(super) async fn serve<T: Transport>(
     let mut line =
         Line { relay, device: access.device, session, answering, calls: None, handshake, transport };
     let revoked = revoked(access.standing);
-    let end = match line.converse(admission, revoked, remaining).await {
+    let end = match line.converse(admission, desk, revoked, remaining).await {
         ControlFlow::Break(end) => end,
         ControlFlow::Continue(never) => match never {},
     };
@@ -104,6 +106,7 @@ impl<T: Transport> Line<T> {
     async fn converse(
         &mut self,
         mut admission: Admission,
+        mut desk: Desk,
         revoked: impl Future<Output = ()>,
         remaining: Duration,
     ) -> ControlFlow<End, std::convert::Infallible> {
@@ -130,14 +133,19 @@ impl<T: Transport> Line<T> {
                 Box::pin(working).await?;
             }
             effects = tokio::select! {
-                arrival = self.transport.recv() => match arrival {
-                    Arrival::Text(text) => self.session.text(&text, self.relay.clock().now()),
+                arrival = self.transport.recv(desk.largest_message()) => match arrival {
+                    Arrival::Text(text) => match desk.hear(&text) {
+                        Said::Other => self.session.text(&text, self.relay.clock().now()),
+                        Said::Answer => self.session.answered(),
+                        Said::Wrong(error) => self.session.misspoke(error, self.relay.clock().now()),
+                    },
                     Arrival::Ping(payload) => self.session.ping(payload, self.relay.clock().now()),
                     Arrival::Control => self.session.control(self.relay.clock().now()),
                     Arrival::Refused(close) => vec![Effect::Close(close)],
                     Arrival::Closes => return ControlFlow::Break(End::Left),
                     Arrival::Gone => return ControlFlow::Break(End::Gone),
                 },
+                frame = desk.next() => vec![Effect::Send(frame)],
                 knocked = knocks.recv() => self.session.knocked(knocked),
                 versions = admission.versions() => self.session.compared(&versions),
                 (id, outcome) = answered(&mut self.calls) => Session::replied(id, outcome),
@@ -248,7 +256,7 @@ impl<T: Transport> Line<T> {
         let goodbye = async {
             transport.send(Outgoing::Close(Some(close))).await?;
             loop {
-                if let Arrival::Closes | Arrival::Gone = transport.recv().await {
+                if let Arrival::Closes | Arrival::Gone = transport.recv(LARGEST_MESSAGE).await {
                     return Ok::<_, Gone>(());
                 }
             }

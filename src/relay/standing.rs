@@ -33,8 +33,13 @@ pub struct RelayAccess {
 impl RelayAccess {
     /// How long it is still valid; zero once it is not.
     pub(super) fn remaining(&self, now: OffsetDateTime) -> Duration {
-        Duration::try_from(self.expires_at - now).unwrap_or(Duration::ZERO)
+        until(self.expires_at, now)
     }
+}
+
+/// From `now` to `at`; zero where that is past.
+pub(super) fn until(at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    Duration::try_from(at - now).unwrap_or(Duration::ZERO)
 }
 
 /// Waits until the token is revoked.

@@ -33,8 +33,8 @@ pub(super) enum Parting {
 
 /// Carries the messages of one connection.
 pub(super) trait Transport {
-    /// Waits for what arrives. Nothing is lost if the future is dropped.
-    fn recv(&mut self) -> impl Future<Output = Arrival>;
+    /// Waits for what arrives; a message may have `largest` bytes. Nothing is lost if the future is dropped.
+    fn recv(&mut self, largest: usize) -> impl Future<Output = Arrival>;
 
     /// Sends; waits while the peer does not read. Given up half-way, nothing more may be sent.
     fn send(&mut self, message: Outgoing) -> impl Future<Output = Result<(), Gone>>;

@@ -27,11 +27,11 @@ impl Upgraded {
 }
 
 impl Transport for Upgraded {
-    async fn recv(&mut self) -> Arrival {
+    async fn recv(&mut self, largest: usize) -> Arrival {
         match self.stream.recv().await {
             None => Arrival::Gone,
             Some(Err(ProtocolError::Io(error))) if error.kind() != ErrorKind::InvalidData => Arrival::Gone,
-            Some(message) => self.inbound.take(piece(message)),
+            Some(message) => self.inbound.take(piece(message), largest),
         }
     }
 

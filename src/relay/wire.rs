@@ -13,7 +13,6 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use super::{
     frame::{self, Frame, Next, Opcode},
     inbound::{Arrival, Inbound, Piece},
-    protocol::LARGEST_MESSAGE,
     transport::{Gone, Outgoing, Parting, Transport},
 };
 
@@ -36,9 +35,9 @@ impl Wire {
         Self { stream, unread, skip: 0, broken: false, inbound: Inbound::default() }
     }
 
-    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Arrival> {
+    fn poll_recv(&mut self, context: &mut Context<'_>, largest: usize) -> Poll<Arrival> {
         loop {
-            if let Some(arrival) = self.take() {
+            if let Some(arrival) = self.take(largest) {
                 return Poll::Ready(arrival);
             }
             if ready!(self.stream.poll_read_ready(context)).is_err() || self.read().is_err() {
@@ -48,22 +47,22 @@ impl Wire {
     }
 
     /// The next arrival in what was read; none where more must be read first.
-    fn take(&mut self) -> Option<Arrival> {
+    fn take(&mut self, largest: usize) -> Option<Arrival> {
         if self.broken || self.skip > 0 {
             let skipped = if self.broken { self.unread.len() } else { self.skippable() };
             self.unread.drain(..skipped);
             self.skip = self.skip.saturating_sub(skipped as u64);
         }
-        match frame::take(&mut self.unread, LARGEST_MESSAGE) {
+        match frame::take(&mut self.unread, largest) {
             Ok(Next::Incomplete) => None,
-            Ok(Next::Frame(frame)) => Some(self.inbound.take(piece(frame))),
+            Ok(Next::Frame(frame)) => Some(self.inbound.take(piece(frame), largest)),
             Ok(Next::Oversized(payload)) => {
                 self.skip = payload;
-                Some(self.inbound.take(Piece::TooBig))
+                Some(self.inbound.take(Piece::TooBig, largest))
             }
             Err(frame::Breach) => {
                 self.broken = true;
-                Some(self.inbound.take(Piece::Breach))
+                Some(self.inbound.take(Piece::Breach, largest))
             }
         }
     }
@@ -100,8 +99,8 @@ fn piece(frame: Frame) -> Piece {
 }
 
 impl Transport for Wire {
-    fn recv(&mut self) -> impl Future<Output = Arrival> {
-        std::future::poll_fn(|context| self.poll_recv(context))
+    fn recv(&mut self, largest: usize) -> impl Future<Output = Arrival> {
+        std::future::poll_fn(move |context| self.poll_recv(context, largest))
     }
 
     async fn send(&mut self, message: Outgoing) -> Result<(), Gone> {

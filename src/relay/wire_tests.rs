@@ -4,6 +4,7 @@ use super::*;
 use crate::relay::{
     RelaySettings,
     fixture::Slot,
+    protocol::LARGEST_MESSAGE,
     served::{Carrier, Served, quick, soon},
 };
 
@@ -120,9 +121,9 @@ async fn what_came_behind_the_head_of_the_handshake_is_read() {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let mut wire = Wire::new(stream, [frame(0x81, b"early"), frame(0x81, b"half")[..7].to_vec()].concat());
-    assert_eq!(soon(wire.recv()).await, Arrival::Text("early".to_owned()));
+    assert_eq!(soon(wire.recv(LARGEST_MESSAGE)).await, Arrival::Text("early".to_owned()));
     drop(client);
-    assert_eq!(soon(wire.recv()).await, Arrival::Gone);
+    assert_eq!(soon(wire.recv(LARGEST_MESSAGE)).await, Arrival::Gone);
 }
 
 #[actix_web::test]

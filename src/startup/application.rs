@@ -35,6 +35,7 @@ use crate::{
         relay_listener::RelayListener,
         server::{Door, Tuning, listen},
         throttle::Throttles,
+        webhook::WebhookRates,
     },
     relay::{Relay, RelayParts},
     seams::{SystemClock, SystemEntropy},
@@ -142,6 +143,7 @@ impl Application {
         let stop_relay = CancellationToken::new();
         let relay = Relay::new(RelayParts {
             source: Arc::new(store.clone()),
+            mailbox: Arc::new(store.clone()),
             bus: bus.clone(),
             settings: parts::relay_settings(settings),
             public_url: Arc::new(settings.server.public_url.clone()),
@@ -172,6 +174,10 @@ impl Application {
                 settings.relay.heartbeat,
                 settings.relay.poll,
                 stop_relay.clone(),
+            )),
+            webhook_rates: web::Data::new(WebhookRates::new(
+                settings.requests.per_minute_per_network,
+                settings.requests.per_minute_per_slot,
             )),
             metrics,
         };
@@ -245,6 +251,7 @@ impl Application {
         tasks.spawn(async move {
             stop_background.run_until_cancelled_owned(relay.poll_slowly()).await;
         });
+        tasks.spawn(self.relay.clone().carry_requests());
         let handles: Vec<ServerHandle> = self.servers.iter().map(actix_web::dev::Server::handle).collect();
         let mut servers: Vec<_> = self.servers.into_iter().map(tokio::spawn).collect();
         match self.relay_listener {

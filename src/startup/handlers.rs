@@ -5,7 +5,9 @@ use actix_web::{HttpResponse, web};
 use super::bounds::Bounds;
 use crate::{
     flows::Broker,
-    http::{self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles},
+    http::{
+        self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles, webhook::WebhookRates,
+    },
     relay::Relay,
     telemetry::Metrics,
 };
@@ -17,6 +19,7 @@ pub(super) struct HandlerData {
     pub(super) relay: web::Data<Relay>,
     pub(super) readiness: web::Data<Readiness>,
     pub(super) throttles: web::Data<Throttles>,
+    pub(super) webhook_rates: web::Data<WebhookRates>,
     pub(super) account_link: web::Data<AccountLinkSockets>,
     /// What `/metrics` answers with, where metrics are recorded.
     pub(super) metrics: Option<(web::Data<Metrics>, web::Data<Bounds>)>,
@@ -29,7 +32,8 @@ impl HandlerData {
             .app_data(self.relay.clone())
             .app_data(self.readiness.clone())
             .app_data(self.throttles.clone())
-            .app_data(self.account_link.clone());
+            .app_data(self.account_link.clone())
+            .app_data(self.webhook_rates.clone());
     }
 
     pub(super) fn public(&self, config: &mut web::ServiceConfig) {

@@ -21,7 +21,7 @@ use crate::{
         server::Tuning,
     },
     provider::{self, ProviderClient},
-    relay::{Capacity, HandshakeLimits, RelaySettings},
+    relay::{Capacity, HandshakeLimits, Places, RelaySettings, RequestSettings},
     store::Store,
 };
 
@@ -106,6 +106,14 @@ pub(super) fn relay_settings(settings: &Settings) -> RelaySettings {
             at_once: settings.relay.handshakes_at_once,
             waiting: settings.relay.handshakes_waiting,
             ..HandshakeLimits::default()
+        },
+        requests: RequestSettings {
+            answer: settings.requests.answer,
+            places: Places {
+                total: settings.requests.in_flight,
+                per_device: settings.requests.in_flight_per_device,
+                per_slot: settings.requests.in_flight_per_slot,
+            },
         },
         ..RelaySettings::default()
     }

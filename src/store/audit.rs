@@ -4,7 +4,10 @@ use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use super::{Store, StoreError};
-use crate::domain::audit::{Action, Origin};
+use crate::domain::{
+    audit::{Action, Origin},
+    ids::DeviceId,
+};
 
 /// An entry to write.
 #[derive(Debug)]
@@ -40,6 +43,29 @@ impl Store {
     /// Writes an entry about what no statement carries.
     pub async fn put_audit(&self, new: &NewAudit<'_>, now: OffsetDateTime) -> Result<(), StoreError> {
         put_audit(&self.pool, new, now).await
+    }
+
+    /// Writes that a command is sent to a hub: its name, never its data.
+    pub async fn put_audit_of_command(
+        &self,
+        device: DeviceId,
+        command: &str,
+        by: &Origin,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "-- put_audit_of_command
+            insert into audit (at, actor, address, action, subject, detail) values ($1, $2, $3, $4, $5, $6)",
+            now,
+            by.actor.to_string(),
+            by.address(),
+            Action::CommandSent.as_str(),
+            format!("device:{device}"),
+            command
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     /// Entries older than the one with the id `before`, or all, newest first.

@@ -28,6 +28,7 @@ mod reconfiguration;
 mod refresh_ends;
 mod refresh_leases;
 mod refresh_watch;
+mod relay_requests;
 mod resealing;
 mod revocation_jobs;
 mod revocations;
@@ -42,6 +43,7 @@ mod slots;
 mod states;
 mod trusted_keys;
 mod unlink;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -69,6 +71,7 @@ pub use self::{
     reconfiguration::{Reconfiguration, SealTo, TokensAfterChange},
     refresh_ends::{NextLook, Refreshed},
     refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease, SlotGrant},
+    relay_requests::{NewRelayRequest, TakenRequest, WaitingRequest},
     resealing::ResealedBatch,
     revocation_jobs::{LeasedRevocation, RevocationEnd, RevocationJob, RevocationLease},
     revocations::{Revocation, Revoked},

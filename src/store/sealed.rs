@@ -144,6 +144,7 @@ sealed_columns! {
         SlotOverrides = "overrides",
         SlotClientSecret = "client_secret",
         SlotHandle = "handle",
+        SlotWebhook = "webhook",
     }
     "grants": "device || '/' || slot" | "device, slot"
         | "split_part(place, '/', 1)::uuid, split_part(place, '/', 2)" | "00000000-0000-0000-0000-000000000000/" {
@@ -167,6 +168,10 @@ sealed_columns! {
     }
     "account_refreshes": "encode(token_hash, 'hex')" | "token_hash" | "decode(place, 'hex')" | "" {
         AccountRefreshAnswer = "answer",
+    }
+    "relay_requests": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
+        RelayFrame = "frame",
+        RelayAnswer = "answer",
     }
     "sign_ins": "id::text" | "id" | "place::uuid" | "00000000-0000-0000-0000-000000000000" {
         SignInUserCode = "user_code",

@@ -83,6 +83,10 @@ fn describe() {
     describe_gauge!(metric::KNOCKS_WAITING, "Knocks that wait to be sent");
     describe_gauge!(metric::KNOCKS_WAITING_LIMIT, "How many knocks may wait to be sent");
     describe_gauge!(metric::BUS_CONNECTED, "1 while other replicas are heard");
+    describe_counter!(metric::INQUIRIES, "Requests and commands brought to plugins, by kind and outcome");
+    describe_gauge!(metric::INQUIRIES_UNDER_WAY, "Requests and commands under way now");
+    describe_gauge!(metric::INQUIRIES_LIMIT, "How many requests and commands may be under way");
+    describe_counter!(metric::WEBHOOKS_REFUSED, "Requests of web services refused at once, by reason");
     describe_counter!(metric::KNOCKS_DROPPED, "Knocks at other replicas that were dropped");
     describe_gauge!(metric::HTTP_REQUESTS_HANDLED, "HTTP requests that are being handled, by listener");
     describe_gauge!(metric::HTTP_REQUESTS_LIMIT, "HTTP requests that may be handled at once");

@@ -5,7 +5,7 @@ use reqwest::{Method, header::HeaderMap};
 use crate::harness::{Attempt, Home, Provider, Service};
 
 /// Every route, with a path that exists where one can: `{device}`, `{flow}` and `{handle}` are filled in.
-const ROUTES: [&str; 43] = [
+const ROUTES: [&str; 46] = [
     "/healthz",
     "/readyz",
     "/.well-known/jwks.json",
@@ -34,6 +34,9 @@ const ROUTES: [&str; 43] = [
     "/api/devices/{device}/slots/heating/flows/{flow}",
     "/api/devices/{device}/slots/heating/token",
     "/api/devices/{device}/slots/heating/tokens",
+    "/api/devices/{device}/slots/heating/webhook",
+    "/api/devices/{device}/commands/nothing",
+    "/api/eisy/pg3/webhook/response/{device}/nowhere",
     "/api/cloudlink/token",
     "/api/cloudlink/redirect",
     "/api/cloudlink/redirect/acme?code=x&state=y",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use self::enrol::Enrol;
 use super::{
-    input::{NewPassword, known_password, text_in},
+    input::{NewPassword, known_password, object_in, text_in},
     output::{Output, member, show_json},
     session::Session,
 };
@@ -106,6 +106,17 @@ pub(super) enum Device {
         #[command(flatten)]
         output: Output,
     },
+    /// Send a command to a hub, and print what it answers
+    #[command(after_help = "Examples:\n  cloudlink device command get_wifi_list\n  \
+                            echo '{\"method\": \"dhcp\"}' | cloudlink device command modify_network -")]
+    Command {
+        #[command(flatten)]
+        which: Which,
+        /// The command's name
+        name: String,
+        /// What goes with it, a JSON object; - reads standard input [default: nothing]
+        file: Option<PathBuf>,
+    },
     /// Trust a key no longer, and end what it obtained
     Untrust {
         #[command(flatten)]
@@ -186,6 +197,19 @@ impl Device {
                 let key = json!({ "label": label, "public_key": public_key(&text_in(file)?)? });
                 let added = api.call(Method::POST, &path, Some(&key)).await?;
                 show_one(terminal, *output, &added, "key_hash")?;
+            }
+            Self::Command { which, name, file } => {
+                let data = match file {
+                    Some(file) => object_in(file)?,
+                    None => json!({}),
+                };
+                let name: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
+                let path = format!("{}/commands/{name}", at(which)?);
+                let answer = api.call(Method::POST, &path, Some(&data)).await?;
+                show_json(terminal, answer.get("data").unwrap_or(&answer))?;
+                if answer.get("ok") != Some(&Value::Bool(true)) {
+                    bail!("the hub did not do it");
+                }
             }
             Self::Untrust { which, key_hash } => {
                 let path = key_path(session.device(which.device)?, &KeyHash(key_hash.clone()));

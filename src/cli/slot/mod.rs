@@ -79,6 +79,21 @@ pub(super) enum Slot {
         /// The patch, a JSON object; - reads standard input
         file: PathBuf,
     },
+    /// Show a slot's webhook: its addresses, and what web services must prove; or decide that
+    #[command(
+        after_help = "Example:\n  echo '{\"secret\": {\"header\": \"X-Webhook-Token\", \"value\": \"…\"}}' | \
+                      cloudlink slot webhook heating --set -"
+    )]
+    Webhook {
+        #[command(flatten)]
+        place: Place,
+        /// What holds from now on, a JSON object in this file; - reads standard input
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+        /// Take requests from anyone again
+        #[arg(long, conflicts_with = "set")]
+        reset: bool,
+    },
     /// Start to link a slot to an account: prints where to go and what to type there
     Connect {
         #[command(flatten)]
@@ -143,6 +158,17 @@ impl Slot {
                 let overrides = object_in(file)?;
                 let path = format!("{}/oauth", at(place)?);
                 let shown = api.call(Method::PATCH, &path, Some(&overrides)).await?;
+                show_json(terminal, &shown)?;
+            }
+            Self::Webhook { place, set, reset } => {
+                let path = format!("{}/webhook", at(place)?);
+                if *reset {
+                    api.call(Method::DELETE, &path, None).await?;
+                }
+                let shown = match set {
+                    Some(file) => api.call(Method::PUT, &path, Some(&object_in(file)?)).await?,
+                    None => api.get(&path).await?,
+                };
                 show_json(terminal, &shown)?;
             }
             Self::Connect { place, flow } => flow.run(terminal, api, &at(place)?).await?,

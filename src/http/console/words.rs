@@ -200,6 +200,8 @@ fn told(action: Action) -> &'static str {
         Action::AccountLinked => "Linked for Home Assistant",
         Action::AccountLinkEnded => "Linking for Home Assistant ended without tokens",
         Action::GrantEnded => "Must be linked again",
+        Action::WebhookChanged => "Webhook's proof changed",
+        Action::CommandSent => "Command sent to the hub",
         Action::TokensImported => "Tokens taken over",
         Action::GrantRevoked => "Revoked at the provider",
         Action::RevocationFailed => "Could not be revoked at the provider",

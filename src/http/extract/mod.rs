@@ -13,4 +13,4 @@ pub use body::{JsonBody, OptionalJson, StrictJson, read_body};
 pub use client::ClientAddress;
 pub use credentials::{Authorization, BasicCredentials, Bearer};
 pub use pairs::{FormBody, MAX_PAIRS, OauthForm, QueryPairs, Repeated};
-pub use path::{DevicePath, FlowPath, KeyPath, NewPlugin, NewSlot, PluginPath, SlotPath};
+pub use path::{CommandPath, DevicePath, FlowPath, KeyPath, NewPlugin, NewSlot, PluginPath, SlotPath};

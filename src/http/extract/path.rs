@@ -63,6 +63,13 @@ paths! {
         /// The flow.
         flow: FlowId,
     }
+    /// `…/{device}/…/{name}`
+    CommandPath {
+        /// The device.
+        device: DeviceId,
+        /// The command's name; any text, as it has to be found anyway.
+        name: String,
+    }
     /// `…/{device}/…/{key_hash}`
     KeyPath {
         /// The device.

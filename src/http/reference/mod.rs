@@ -18,13 +18,14 @@ use serde_json::{Map, Value, json};
 
 use self::{calls::GROUPS, page::DocsPage};
 use super::frame::Frame;
+use crate::domain::command;
 
 /// A day: it changes with the program alone.
 const KEEP: &str = "public, max-age=86400";
 const SCHEMAS: &str = include_str!("schemas.json");
 
 static PATHS: LazyLock<Value> = LazyLock::new(paths);
-static SHAPES: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMAS).unwrap_or_default());
+static SHAPES: LazyLock<Value> = LazyLock::new(shapes);
 static DOCS: LazyLock<String> = LazyLock::new(|| DocsPage { groups: &GROUPS, schemas: &SHAPES }.render());
 
 /// The routes.
@@ -61,6 +62,19 @@ async fn docs() -> HttpResponse {
         .insert_header((CACHE_CONTROL, KEEP))
         .insert_header((CONTENT_SECURITY_POLICY, DocsPage::policy()))
         .body(DOCS.as_str())
+}
+
+/// The schemas of the file, and those that the data of commands is held to.
+fn shapes() -> Value {
+    let mut shapes: Map<String, Value> = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    let named = |name| format!("command_{name}");
+    let one_of: Vec<Value> = command::schemas()
+        .map(|(name, _)| json!({ "$ref": format!("#/components/schemas/{}", named(name)) }))
+        .collect();
+    let about = "What goes with a command: the schema with the command's name.";
+    shapes.insert("CommandData".to_owned(), json!({"type": "object", "description": about, "anyOf": one_of}));
+    shapes.extend(command::schemas().map(|(name, schema)| (named(name), schema.clone())));
+    Value::Object(shapes)
 }
 
 fn paths() -> Value {

@@ -70,6 +70,11 @@ impl Home {
         Self { device, key_hash, slot: "heating".to_owned(), key: Arc::new(key) }
     }
 
+    /// A device that is unknown, with the same slot and key.
+    pub(crate) fn elsewhere(&self) -> Self {
+        Self { device: uuid::Uuid::from_u128(7).to_string(), ..self.clone() }
+    }
+
     /// Another slot of the same device.
     pub(crate) fn beside(&self, slot: &str) -> Self {
         Self { slot: slot.to_owned(), ..self.clone() }

@@ -27,6 +27,7 @@ pub(crate) mod service;
 mod statements;
 mod tables;
 mod terminal;
+mod webhook;
 
 pub(crate) use self::{
     account::{Account, PASSWORD},
@@ -47,6 +48,7 @@ pub(crate) use self::{
     rotating::Rotation,
     service::{Clock, KEYS, OWNER, PUBLIC, Reply, Service, with_json},
     terminal::{Started, Terminal, token},
+    webhook::{Hook, hook},
 };
 
 use std::{future::Future, time::Duration};

@@ -6,10 +6,12 @@ use std::{
 };
 
 /// How statements begin that the broker's own clockwork runs from time to time, whoever calls or not.
-const CLOCKWORK: [&str; 8] = [
+const CLOCKWORK: [&str; 10] = [
     "list_signing_keys",
     "list_revocations",
     "list_versions",
+    "list_waiting_requests",
+    "tend_relay_requests",
     "ping",
     "lease_",
     "give_up_",

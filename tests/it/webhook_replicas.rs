@@ -1,0 +1,140 @@
+//! The replica that a web service calls need not be the one that has the plugin's connection.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Home, Hook, Provider, Service, call_with, hook, until};
+
+/// Two replicas that know of each other, and a home.
+async fn stage(settings: &[(&str, &str)]) -> (Service, Service, Home) {
+    let (service, provider) = (Service::with(settings).await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let other = service.replica().await;
+    until("both to be known", async || {
+        let known: i64 = count(&service, "select count(*) from relay_replicas").await;
+        (known == 2).then_some(())
+    })
+    .await;
+    (service, other, home)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test looks into the database behind the service's back")]
+async fn count(service: &Service, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(&service.database.pool).await.unwrap()
+}
+
+const ROWS: &str = "select count(*) from relay_requests";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_finds_the_plugin_on_another_replica_and_the_answer_finds_back() {
+    let (service, other, home) = stage(&[]).await;
+    let mut relay = home.relay(&other).await;
+    let body = vec![7; 256 * 1024];
+    let call = Hook { query: "a=1", body, ..Hook::default() };
+    let (reply, asked) = tokio::join!(call.call(&service, &home), relay.answers("from afar"));
+    assert_eq!((reply.status, reply.text.as_str()), (200, "from afar"));
+    assert_eq!(asked["query"], json!({"a": "1"}));
+
+    let call = Hook { kind: "noresponse", ..Hook::default() };
+    let (reply, _) = tokio::join!(call.call(&service, &home), relay.asked());
+    assert_eq!(reply.status, 200);
+
+    let path = format!("/api/devices/{}/commands/get_wifi_list", home.device);
+    let token = home.token(&service).await;
+    let hub = async {
+        let asked = relay.asked().await;
+        assert_eq!(asked["name"], "get_wifi_list");
+        relay.send(&json!({"type": "response", "id": asked["id"], "ok": true, "data": {"list": []}})).await;
+    };
+    let command = call_with(&service, &token, Method::POST, &path, Some(json!({})));
+    let (reply, ()) = tokio::join!(command, hub);
+    assert_eq!(reply.expect(200), json!({"ok": true, "data": {"list": []}}));
+    assert_eq!(count(&service, ROWS).await, 0, "nothing is left of them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_at_once_reach_one_plugin_each_once() {
+    let (service, other, home) = stage(&[("REQUESTS__IN_FLIGHT_PER_SLOT", "16")]).await;
+    let mut relay = home.relay(&other).await;
+    let plugin = async {
+        let mut ids = std::collections::BTreeSet::new();
+        for _ in 0..16 {
+            let asked = relay.asked().await;
+            assert!(ids.insert(asked["id"].to_string()), "once");
+            let query = asked["query"]["n"].as_str().unwrap().to_owned();
+            relay.answer(&asked, 200, json!({}), query.as_bytes()).await;
+        }
+    };
+    let queries: Vec<String> = (0..16).map(|n| format!("n={n}")).collect();
+    let calls = queries.iter().map(|query| Hook { query, ..Hook::default() }.call(&service, &home));
+    let (replies, ()) = tokio::join!(join_all(calls), plugin);
+    for (n, reply) in replies.iter().enumerate() {
+        assert_eq!((reply.status, reply.text.as_str()), (200, n.to_string().as_str()), "to its own caller");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_anywhere_is_503_and_nothing_stays() {
+    let (service, other, home) = stage(&[]).await;
+    let stranger = Home::bare(&other).await;
+    let _somebody = stranger.relay(&other).await;
+    assert_eq!(hook(&service, &home).await.expect(503)["code"], "not_connected");
+    assert_eq!(count(&service, ROWS).await, 0);
+    other.stop().await;
+    assert_eq!(count(&service, "select count(*) from relay_replicas").await, 1, "it said that it goes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_and_departure_look_alike_from_another_replica() {
+    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "3")]).await;
+    let mut relay = home.relay(&other).await;
+    let (reply, _) = tokio::join!(hook(&service, &home), relay.asked());
+    assert_eq!(reply.expect(504)["code"], "no_answer");
+    let leaves = async {
+        relay.asked().await;
+        drop(relay);
+    };
+    let (reply, ()) = tokio::join!(hook(&service, &home), leaves);
+    assert_eq!(reply.expect(502)["code"], "disconnected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_goes_away_tells_who_waits_for_its_plugins() {
+    let (service, other, home) = stage(&[]).await;
+    let mut relay = home.relay(&other).await;
+    let goes = async {
+        relay.asked().await;
+        other.stop().await;
+    };
+    let (reply, ()) = tokio::join!(hook(&service, &home), goes);
+    assert_eq!(reply.expect(502)["code"], "disconnected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn j01_what_lies_between_replicas_is_sealed_and_what_nobody_fetched_is_forgotten() {
+    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "3")]).await;
+    let mut relay = home.relay(&other).await;
+    let call = Hook { body: b"canary".to_vec(), ..Hook::default() };
+    let looks = async {
+        until("a row", async || {
+            let posted = count(&service, ROWS).await;
+            (posted == 1).then_some(())
+        })
+        .await;
+        let plain = "select count(*) from relay_requests
+            where position('canary'::bytea in coalesce(frame, '')) > 0 or position('request'::bytea in coalesce(frame, '')) > 0";
+        assert_eq!(count(&service, plain).await, 0);
+        relay.asked().await;
+    };
+    let (reply, ()) = tokio::join!(call.call(&service, &home), looks);
+    assert_eq!(reply.status, 504);
+    assert_eq!(count(&service, ROWS).await, 1, "taken, and never answered");
+    service.clock.advance(time::Duration::minutes(2));
+    let store = &service.broker().store;
+    let now = service.now();
+    let id = cloudlink::domain::ids::ReplicaId(uuid::Uuid::from_u128(1));
+    store.tend_relay_requests(id, now - time::Duration::minutes(1), now).await.unwrap();
+    assert_eq!(count(&service, ROWS).await, 0);
+    assert_eq!(count(&service, "select count(*) from relay_replicas").await, 1, "who was not seen is gone");
+}
