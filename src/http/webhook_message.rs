@@ -95,11 +95,12 @@ pub(super) fn may_answer_with(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{App, FromRequest as _, http::header::HeaderValue, test::TestRequest, web};
+    use actix_web::{FromRequest as _, http::header::HeaderValue, test::TestRequest, web};
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::http::frame::{Frame, Limits};
 
     fn head(lines: &[(&str, &str)]) -> HeaderMap {
         let mut head = HeaderMap::new();
@@ -132,13 +133,18 @@ mod tests {
         assert_eq!(Value::Object(headers(&head, Some("x-token"))), expected);
     }
 
+    struct Nothing;
+
+    impl crate::domain::clock::Entropy for Nothing {
+        fn fill(&self, _: &mut [u8]) {}
+    }
+
     async fn passed(text: &str, secret: Option<&str>) -> Value {
-        let _app = App::new().app_data(web::Data::new(()));
-        let frame = web::Data::new(crate::http::frame::Frame {
+        let frame = web::Data::new(Frame {
             public_url: "https://link.example".parse().unwrap(),
             trusted_proxies: Vec::new(),
-            entropy: std::sync::Arc::new(crate::seams::SystemEntropy),
-            limits: crate::http::frame::Limits::default(),
+            entropy: std::sync::Arc::new(Nothing),
+            limits: Limits::default(),
             load: crate::http::load::Load::new("test", 100),
         });
         let request = TestRequest::with_uri(&format!("/?{text}")).app_data(frame).to_http_request();

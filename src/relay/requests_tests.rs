@@ -141,10 +141,10 @@ async fn who_only_hands_over_waits_until_a_connection_has_it() {
 #[tokio::test]
 async fn h11_a_connection_that_writes_nothing_is_busy() {
     let lines = Lines::default();
-    let _desk = lines.open(HOME, Topics::of_device(HOME, None));
+    let _desk = lines.open(HOME, &Topics::of_device(HOME, None));
     let mut brought = Vec::new();
     let mut answers = Vec::new();
-    for _ in 0..=desk::MOST_WAITING {
+    for _ in 0..=lines::MOST_WAITING {
         let (answer, coming) = oneshot::channel();
         answers.push(coming);
         let id = InquiryId::draw(&StandingStill);

@@ -121,7 +121,8 @@ impl Carrier {
             return Err(AskError::Nobody);
         }
         self.knock(ANY_REPLICA);
-        let ended = match timeout(TAKING, &mut coming).await {
+        let taken_by = deadline.min(Instant::now() + TAKING);
+        let ended = match timeout_at(taken_by, &mut coming).await {
             Ok(ended) => ended,
             Err(_) if self.in_time(self.parts.mailbox.withdraw(errand.id)).await? => {
                 return Err(AskError::Nobody);

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::lines::Line;
 use crate::{
@@ -14,8 +14,6 @@ use crate::{
     relay::protocol::{FrameError, LARGEST_MESSAGE, ServerFrame},
 };
 
-/// Frames of one connection that wait to be written.
-pub(super) const MOST_WAITING: usize = 16;
 /// Ids that one connection remembers: of what is not answered, and of what was answered too late.
 const MOST_REMEMBERED: usize = 256;
 
@@ -40,37 +38,31 @@ pub(in crate::relay) enum Said {
 
 /// The desk of a connection.
 pub(in crate::relay) struct Desk {
-    waiting: mpsc::Receiver<Errand>,
+    line: Line,
     asked: VecDeque<(InquiryId, Wanted, oneshot::Sender<Object>)>,
-    _line: Line,
 }
 
 impl Desk {
-    pub(super) fn new(waiting: mpsc::Receiver<Errand>, line: Line) -> Self {
-        Self { waiting, asked: VecDeque::new(), _line: line }
+    pub(super) fn new(line: Line) -> Self {
+        Self { line, asked: VecDeque::new() }
     }
 
     /// Waits for something to write. Nothing is lost if the future is dropped.
     pub(in crate::relay) async fn next(&mut self) -> ServerFrame {
-        loop {
-            let Some(errand) = self.waiting.recv().await else { return std::future::pending().await };
-            if errand.answer.is_closed() {
-                continue;
-            }
-            let Errand { id, wanted, frame, answer } = errand;
-            match wanted {
-                // Nobody waits for more than that somebody has it.
-                Wanted::Nothing => drop(answer.send(Object::new())),
-                Wanted::Response | Wanted::Outcome => {
-                    if self.asked.len() >= MOST_REMEMBERED {
-                        // The oldest has long been told that there was no answer: places are fewer.
-                        self.asked.pop_front();
-                    }
-                    self.asked.push_back((id, wanted, answer));
+        let Errand { id, wanted, frame, answer } = self.line.next().await;
+        match wanted {
+            // Nobody waits for more than that somebody has it.
+            Wanted::Nothing => drop(answer.send(Object::new())),
+            Wanted::Response | Wanted::Outcome => {
+                if self.asked.len() >= MOST_REMEMBERED {
+                    // Rather one that nobody waits for any more than one that somebody does.
+                    let late = self.asked.iter().position(|(_, _, answer)| answer.is_closed());
+                    self.asked.remove(late.unwrap_or_default());
                 }
+                self.asked.push_back((id, wanted, answer));
             }
-            return ServerFrame::Inquiry(frame);
         }
+        ServerFrame::Inquiry(frame)
     }
 
     /// Bytes of the largest message that the peer may send now.

@@ -1,17 +1,21 @@
-//! The connections of this replica that take inquiries, the newest last.
+//! The connections of this replica that take inquiries, the newest last. What one keeps while nothing is asked is
+//! small: there are many.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 
-use super::desk::{Desk, Errand, MOST_WAITING};
+use super::desk::{Desk, Errand};
 use crate::domain::{
     ids::{DeviceId, SlotName},
     topic::{Channel, Topics},
 };
+
+/// Frames of one connection that wait to be written.
+pub(super) const MOST_WAITING: usize = 16;
 
 /// What became of an errand.
 pub(super) enum Brought {
@@ -29,50 +33,49 @@ pub(super) struct Lines(Arc<Mutex<HashMap<DeviceId, Vec<Entry>>>>);
 
 struct Entry {
     topics: Topics,
-    errands: mpsc::Sender<Errand>,
+    queue: Arc<Queue>,
+}
+
+/// What waits to be written to one connection.
+#[derive(Default)]
+struct Queue {
+    errands: Mutex<VecDeque<Errand>>,
+    rung: Notify,
 }
 
 /// Keeps a connection among them.
 pub(super) struct Line {
     lines: Lines,
     device: DeviceId,
-    errands: mpsc::WeakSender<Errand>,
+    queue: Arc<Queue>,
 }
 
 impl Lines {
-    pub(super) fn open(&self, device: DeviceId, topics: Topics) -> Desk {
-        let (errands, waiting) = mpsc::channel(MOST_WAITING);
-        let line = Line { lines: self.clone(), device, errands: errands.downgrade() };
-        self.lock().entry(device).or_default().push(Entry { topics, errands });
-        Desk::new(waiting, line)
+    pub(super) fn open(&self, device: DeviceId, topics: &Topics) -> Desk {
+        let queue = Arc::<Queue>::default();
+        let topics = Topics { subs: topics.subs.clone(), publ: Vec::new() };
+        lock(&self.0).entry(device).or_default().push(Entry { topics, queue: Arc::clone(&queue) });
+        Desk::new(Line { lines: self.clone(), device, queue })
     }
 
     /// Whether nobody is connected.
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        lock(&self.0).is_empty()
     }
 
     /// Whether somebody here would take an errand for `slot`, or for the hub.
     pub(super) fn reach(&self, device: DeviceId, slot: Option<&SlotName>) -> bool {
-        self.lock().get(&device).into_iter().flatten().any(|entry| entry.takes(device, slot))
+        lock(&self.0).get(&device).into_iter().flatten().any(|entry| entry.takes(device, slot))
     }
 
     /// Gives the errand to the newest connection that would take it.
     pub(super) fn bring(&self, device: DeviceId, slot: Option<&SlotName>, errand: Errand) -> Brought {
-        let lines = self.lock();
+        let lines = lock(&self.0);
         let mut newest_first = lines.get(&device).into_iter().flatten().rev();
         match newest_first.find(|entry| entry.takes(device, slot)) {
             None => Brought::Nobody(errand),
-            Some(entry) => match entry.errands.try_send(errand) {
-                Ok(()) => Brought::Yes,
-                Err(mpsc::error::TrySendError::Full(_)) => Brought::Busy,
-                Err(mpsc::error::TrySendError::Closed(errand)) => Brought::Nobody(errand),
-            },
+            Some(entry) => entry.queue.put(errand),
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeviceId, Vec<Entry>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,15 +88,47 @@ impl Entry {
     }
 }
 
-impl Drop for Line {
-    fn drop(&mut self) {
-        let mut lines = self.lines.lock();
-        let (Some(entries), Some(own)) = (lines.get_mut(&self.device), self.errands.upgrade()) else {
-            return;
-        };
-        entries.retain(|entry| !entry.errands.same_channel(&own));
-        if entries.is_empty() {
-            lines.remove(&self.device);
+impl Queue {
+    fn put(&self, errand: Errand) -> Brought {
+        let mut errands = lock(&self.errands);
+        // Whoever asked for these has gone.
+        errands.retain(|errand| !errand.answer.is_closed());
+        if errands.len() >= MOST_WAITING {
+            return Brought::Busy;
+        }
+        errands.push_back(errand);
+        self.rung.notify_one();
+        Brought::Yes
+    }
+}
+
+impl Line {
+    /// Waits for an errand that somebody still waits for. Nothing is lost if the future is dropped.
+    pub(super) async fn next(&self) -> Errand {
+        loop {
+            let errand = lock(&self.queue.errands).pop_front();
+            match errand {
+                Some(errand) if !errand.answer.is_closed() => return errand,
+                Some(_) => {}
+                None => self.queue.rung.notified().await,
+            }
         }
     }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let mut lines = lock(&self.lines.0);
+        if let Some(entries) = lines.get_mut(&self.device) {
+            entries.retain(|entry| !Arc::ptr_eq(&entry.queue, &self.queue));
+            if entries.is_empty() {
+                lines.remove(&self.device);
+            }
+        }
+    }
+}
+
+/// A panic elsewhere leaves these valid.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -112,7 +112,7 @@ impl Requests {
 
     /// A desk for a connection, until dropped.
     pub(super) fn open(&self, access: &super::RelayAccess) -> Desk {
-        self.lines.open(access.device, access.topics.clone())
+        self.lines.open(access.device, &access.topics)
     }
 
     /// Waits until what was taken for other replicas is over.
