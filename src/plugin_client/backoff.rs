@@ -11,22 +11,24 @@ pub(super) const FIRST: Duration = Duration::from_millis(500);
 pub(super) const LONGEST: Duration = Duration::from_mins(1);
 
 /// Counts failures in a row.
-pub(super) struct Backoff<'a> {
+pub struct Backoff<'a> {
     entropy: &'a dyn Entropy,
     failures: u32,
 }
 
 impl<'a> Backoff<'a> {
-    pub(super) fn new(entropy: &'a dyn Entropy) -> Self {
+    /// No failure yet.
+    pub fn new(entropy: &'a dyn Entropy) -> Self {
         Self { entropy, failures: 0 }
     }
 
-    pub(super) fn reset(&mut self) {
+    /// It went well: the next wait is short again.
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 
     /// The next wait: what the server asked for, else anything from nothing to the present ceiling.
-    pub(super) fn wait(&mut self, asked: Option<Duration>) -> Duration {
+    pub fn wait(&mut self, asked: Option<Duration>) -> Duration {
         let ceiling = FIRST.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         asked.map_or_else(|| self.jittered(ceiling), |asked| asked.min(LONGEST))

@@ -5,7 +5,7 @@ use std::{collections::HashMap, io, time::Duration};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
     net::TcpStream,
-    time::{timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Answering, Listener, News,
-    frames::{Event, Frame, ack},
+    frames::{Frame, ack},
     server::Server,
 };
 use crate::domain::{
@@ -97,14 +97,23 @@ impl Connection {
         listener: &mut dyn Listener,
         stop: &CancellationToken,
     ) -> io::Result<Interruption> {
+        let mut silent_from = Instant::now();
         loop {
+            let silent_for_long = silent_from + self.heartbeat * 2;
             let message = tokio::select! {
                 () = stop.cancelled() => {
                     self.close().await;
                     return Ok(Interruption::Stopped);
                 }
-                message = timeout(self.heartbeat * 2, self.socket.next()) => message,
+                (slot, version) = taken_later(listener) => {
+                    if let Some(ended) = self.acknowledge(&slot, version, listener).await? {
+                        return Ok(ended);
+                    }
+                    continue;
+                }
+                message = timeout_at(silent_for_long, self.socket.next()) => message,
             };
+            silent_from = Instant::now();
             let message = match message {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(_)) | None) => return Ok(self.lost("the connection to the server broke")),
@@ -139,22 +148,30 @@ impl Connection {
             },
             Frame::Event(event) => {
                 listener.hear(News::Event(&event))?;
-                if self.needs_ack(&event) {
-                    if !self.send(ack(event.slot(), event.version())).await {
-                        return Ok(Some(self.lost("the connection to the server broke")));
-                    }
-                    self.acknowledged.insert(event.slot().clone(), event.version());
-                    listener.hear(News::Acknowledged(event.slot(), event.version()))?;
+                if listener.takes_later().is_none() {
+                    return self.acknowledge(event.slot(), event.version(), listener).await;
                 }
             }
         }
         Ok(None)
     }
 
-    /// Of the frames of one state only the last carries a new version; the others repeat an old one.
-    fn needs_ack(&self, event: &Event) -> bool {
-        let highest = self.acknowledged.get(event.slot()).map_or(0, |version| version.0);
-        event.version().0 > highest
+    /// Of the frames of one state only the last carries a new version; the others repeat an old one and need no ack.
+    async fn acknowledge(
+        &mut self,
+        slot: &SlotName,
+        version: Version,
+        listener: &mut dyn Listener,
+    ) -> io::Result<Option<Interruption>> {
+        if version.0 <= self.acknowledged.get(slot).map_or(0, |highest| highest.0) {
+            return Ok(None);
+        }
+        if !self.send(ack(slot, version)).await {
+            return Ok(Some(self.lost("the connection to the server broke")));
+        }
+        self.acknowledged.insert(slot.clone(), version);
+        listener.hear(News::Acknowledged(slot, version))?;
+        Ok(None)
     }
 
     async fn send(&mut self, text: String) -> bool {
@@ -164,7 +181,7 @@ impl Connection {
     /// Says goodbye and waits shortly for the other side's.
     async fn close(&mut self) {
         let frame = CloseFrame { code: CloseCode::Normal, reason: tungstenite::Utf8Bytes::default() };
-        let end = tokio::time::Instant::now() + Duration::from_secs(1);
+        let end = Instant::now() + Duration::from_secs(1);
         if matches!(timeout_at(end, self.socket.close(Some(frame))).await, Ok(Ok(()))) {
             while let Ok(Some(Ok(_))) = timeout_at(end, self.socket.next()).await {}
         }
@@ -183,6 +200,18 @@ impl Connection {
 
     fn lost(&self, reason: &str) -> Interruption {
         Interruption::Lost { reason: reason.to_owned(), reconnect_after: self.reconnect_after }
+    }
+}
+
+/// The next version that the listener has taken since it heard of it; never, where it takes all at once.
+async fn taken_later(listener: &mut dyn Listener) -> (SlotName, Version) {
+    let taken = match listener.takes_later() {
+        Some(later) => later.recv().await,
+        None => None,
+    };
+    match taken {
+        Some(taken) => taken,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! A plugin's side of the relay, as a client: signs in with the device's key, receives events,
 //! acknowledges each, and stays connected.
 //!
-//! Guarantees: an event is acknowledged only after the [`Listener`] has taken it, so that one which could
-//! not be printed comes again; a connection that fell silent is given up after two heartbeats
+//! Guarantees: an event is acknowledged only after the [`Listener`] has taken it, at once or later, so that one
+//! which could not be printed comes again; a connection that fell silent is given up after two heartbeats
 //! (`connection`); reconnecting waits with full jitter and never longer than [`backoff::LONGEST`], or as
 //! long as the server asked. What a person can put right (`ClientError`) ends the client; what passes by
 //! itself is told to the listener and tried again.
@@ -19,9 +19,13 @@ mod token;
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
+pub use backoff::Backoff;
 pub use device_key::{DeviceKey, KeyFileAccess};
 #[cfg(test)]
 pub(crate) use frames::event;
@@ -30,7 +34,6 @@ pub use server::{Server, ServerError, read, unreached};
 pub use token::TokenError;
 
 use self::{
-    backoff::Backoff,
     connection::{Connection, Interruption, OpenError},
     token::Token,
 };
@@ -71,13 +74,19 @@ pub enum Answering {
 }
 
 /// Who hears of events.
-pub trait Listener {
+pub trait Listener: Send {
     /// Takes one piece of news. A failure ends the client, and the event stays unacknowledged.
     fn hear(&mut self, news: News<'_>) -> io::Result<()>;
 
     /// Takes a request or a command. Whoever sent it waits for an answer, unless this one gives it a plain one.
     fn asked(&mut self, _: &Inquiry) -> io::Result<Answering> {
         Ok(Answering::Silence)
+    }
+
+    /// Where a listener that only passes events on says what has arrived: each version that comes here is
+    /// acknowledged. Without such a queue an event counts as taken when [`hear`](Self::hear) has returned.
+    fn takes_later(&mut self) -> Option<&mut mpsc::Receiver<(SlotName, Version)>> {
+        None
     }
 }
 
@@ -192,5 +201,7 @@ async fn unless<T>(stop: &CancellationToken, work: impl Future<Output = T>) -> O
     }
 }
 
+#[cfg(test)]
+mod clock_tests;
 #[cfg(test)]
 mod tests;

@@ -226,6 +226,55 @@ async fn an_event_that_could_not_be_taken_stays_unacknowledged() {
 }
 
 #[tokio::test]
+async fn a_listener_that_takes_events_later_acknowledges_them_when_it_has() {
+    struct Later {
+        taken: mpsc::Receiver<(SlotName, Version)>,
+        heard: mpsc::Sender<String>,
+    }
+    impl Listener for Later {
+        fn hear(&mut self, news: News<'_>) -> io::Result<()> {
+            let line = match news {
+                News::Event(event) => format!("event {}", event.version().0),
+                News::Acknowledged(_, version) => format!("acknowledged {}", version.0),
+                News::Connected | News::Interrupted { .. } => return Ok(()),
+            };
+            self.heard.try_send(line).map_err(io::Error::other)
+        }
+        fn takes_later(&mut self) -> Option<&mut mpsc::Receiver<(SlotName, Version)>> {
+            Some(&mut self.taken)
+        }
+    }
+    let script =
+        vec![Step::Send(CONFIGURATION), Step::Send(TOKENS), Step::ExpectAck(ACK_2), Step::Close(1001)];
+    let (broker, address) = Broker::new([script]).await;
+    let (sender, taken) = mpsc::channel(4);
+    let (heard, mut lines) = mpsc::channel(8);
+    let (client, stop) = (client(address), CancellationToken::new());
+    let mut later = Later { taken, heard };
+    let taking = async {
+        let mut seen = Vec::new();
+        while let Some(line) = lines.recv().await {
+            let acknowledged = line.starts_with("acknowledged");
+            seen.push(line);
+            if seen.len() == 2 {
+                // Both versions, of which the first is covered by the second.
+                for version in [2, 1] {
+                    sender.send(("s".parse().unwrap(), Version(version))).await.unwrap();
+                }
+            }
+            if acknowledged {
+                stop.cancel();
+                break;
+            }
+        }
+        seen
+    };
+    let (_, ended, seen) = tokio::join!(broker.play(), timeout(LIMIT, client.run(&mut later, &stop)), taking);
+    ended.unwrap().unwrap();
+    assert_eq!(seen, ["event 1", "event 2", "acknowledged 2"]);
+}
+
+#[tokio::test]
 async fn a_device_that_is_refused_ends_the_client_with_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

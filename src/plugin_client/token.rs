@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime, macros::format_description};
 use url::form_urlencoded;
 
 use super::{
@@ -83,25 +83,51 @@ struct Refused {
     error_description: String,
 }
 
-/// Asks for a token with a fresh assertion.
+/// Asks for a token with a fresh assertion. Where this machine's clock is refused, the assertion is made once more by
+/// the clock of the server, which alone is to believe it: a hub without a battery must come up, too.
 pub(super) async fn ask(client: &PluginClient) -> Result<Token, TokenError> {
-    let url = client.server.url().join("/api/token");
     let now = client.clock.now();
-    let assertion = client.key.assert(client.device, &url, now, client.entropy.as_ref());
-    let assertion = assertion.ok_or(TokenError::Key)?;
-    let mut form = form_urlencoded::Serializer::new(String::new());
-    form.append_pair("grant_type", JWT_BEARER).append_pair("assertion", assertion.expose());
-    if let Some(slot) = &client.slot {
-        form.append_pair("slot", slot.as_str());
+    let (refused, servers_now) = ask_at(client, now).await?;
+    match (refused, servers_now) {
+        (Err(TokenError::Refused { said }), Some(servers_now)) if said.contains("clock") => {
+            tracing::warn!(%now, %servers_now, "this machine's clock is off: the server's is used");
+            let (token, _) = ask_at(client, servers_now).await?;
+            token
+        }
+        (answered, _) => answered,
     }
+}
+
+/// One request with an assertion made at `at`: what it brought, and the server's time.
+async fn ask_at(
+    client: &PluginClient,
+    at: OffsetDateTime,
+) -> Result<(Result<Token, TokenError>, Option<OffsetDateTime>), TokenError> {
+    let url = client.server.url().join("/api/token");
+    let assertion = client.key.assert(client.device, &url, at, client.entropy.as_ref());
+    let assertion = assertion.ok_or(TokenError::Key)?;
+    let slot = client.slot.as_ref().map(|slot| ("slot", slot.as_str()));
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("grant_type", JWT_BEARER), ("assertion", assertion.expose())])
+        .extend_pairs(slot)
+        .finish();
     let request = client.server.http().post(url);
-    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.finish());
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
     let answer = request.send().await.map_err(|error| TokenError::Passing(unreached(&error).to_owned()))?;
     let status = answer.status().as_u16();
+    let servers_now = answer.headers().get("date").and_then(|date| http_date(date.to_str().ok()?));
     let body = read(answer, LONGEST_ANSWER)
         .await
         .map_err(|error| TokenError::Passing(unreached(&error).to_owned()))?;
-    token(status, &body, now)
+    Ok((token(status, &body, client.clock.now()), servers_now))
+}
+
+/// The form of `Date` that is sent (RFC 9110 §5.6.7).
+fn http_date(text: &str) -> Option<OffsetDateTime> {
+    let form = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    PrimitiveDateTime::parse(text, form).ok().map(PrimitiveDateTime::assume_utc)
 }
 
 /// What an answer of `/api/token` means.
@@ -155,6 +181,14 @@ mod tests {
             token(200, br#"{"access_token":"t","token_type":"Bearer","expires_in":300}"#, NOW).unwrap();
         assert!(token.is_good(NOW + Duration::from_secs(239)));
         assert!(!token.is_good(NOW + Duration::from_mins(4)));
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        assert_eq!(http_date("Fri, 02 Jan 2026 03:04:05 GMT"), Some(NOW));
+        for other in ["", "Fri, 02 Jan 2026 03:04:05 CET", "2026-01-02T03:04:05Z"] {
+            assert_eq!(http_date(other), None, "{other}");
+        }
     }
 
     #[test]
