@@ -5,6 +5,8 @@
 //! `docs/architecture.md` walks through them.
 
 pub mod api_client;
+#[cfg(feature = "mqtt")]
+pub mod bridge;
 pub mod bus;
 pub mod cli;
 pub mod cluster;

@@ -1,6 +1,6 @@
-//! The machine's own clock and random generator, handed in at start (law 6). Nothing else reads either.
+//! The machine's own clock, time zone and random generator, handed in at start (law 6). Nothing else reads them.
 
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::domain::clock::{Clock, Entropy};
 
@@ -13,6 +13,11 @@ impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
+}
+
+/// How far this machine's time of day is from UTC at `at`; UTC where nobody has set a time zone.
+pub fn local_offset(at: OffsetDateTime) -> UtcOffset {
+    UtcOffset::local_offset_at(at).unwrap_or(UtcOffset::UTC)
 }
 
 /// The random generator of aws-lc, seeded by the operating system.

@@ -4,21 +4,15 @@
 //! one connection with the device's token, for all its slots. An event is acknowledged once its line was
 //! written, so that what a broken pipe swallowed comes again.
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{device_client, signed_in_device};
+use super::named_device::NamedDevice;
 use crate::{
-    domain::{
-        clock::Clock,
-        ids::{DeviceId, SlotName},
-    },
-    plugin_client::{
-        Answering, ClientError, DeviceKey, Inquiry, KeyFileAccess, Listener, News, PluginClient, Server,
-    },
-    seams::SystemEntropy,
+    domain::{clock::Clock, ids::SlotName},
+    plugin_client::{Answering, ClientError, Inquiry, Listener, News, PluginClient},
     terminal::{Terminal, clock_time, event_line, printable},
 };
 
@@ -29,15 +23,8 @@ use crate::{
                         cloudlink attach --url https://link.example --device ID --key device.pem"
 )]
 pub struct Attach {
-    /// The server's public URL: https, host and port, no path [default: where a device is signed in]
-    #[arg(long, value_name = "URL", requires = "device")]
-    url: Option<Server>,
-    /// The device's id, a UUID [default: the device that is signed in]
-    #[arg(long, value_name = "UUID", requires = "key")]
-    device: Option<DeviceId>,
-    /// The private half of one of the device's trusted keys: PEM (PKCS#8), Ed25519, P-256 or RSA
-    #[arg(long, value_name = "FILE", requires = "url")]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    device: NamedDevice,
     /// Only this slot; may be given several times [default: all slots of the device]
     #[arg(long = "slot", value_name = "NAME")]
     slots: Vec<SlotName>,
@@ -61,7 +48,7 @@ enum Format {
 impl Attach {
     /// Prints and acknowledges events until `stop`.
     pub(super) async fn run(&self, terminal: &Terminal, stop: &CancellationToken) -> anyhow::Result<()> {
-        let hub = self.device(terminal)?;
+        let hub = self.device.client(terminal)?;
         let format = if self.json { Format::Json } else { Format::Readable };
         let whole_device = self.slots.is_empty().then_some(None);
         let slots = whole_device.into_iter().chain(self.slots.iter().cloned().map(Some));
@@ -78,21 +65,6 @@ impl Attach {
             Err(ClientError::Listener(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             ended => Ok(ended.map(drop)?),
         }
-    }
-}
-
-impl Attach {
-    /// The device that was named, else the one that is signed in.
-    fn device(&self, terminal: &Terminal) -> anyhow::Result<PluginClient> {
-        let (Some(url), Some(device), Some(path)) = (&self.url, self.device, &self.key) else {
-            return signed_in_device(terminal);
-        };
-        let (key, access) = DeviceKey::read(path, &SystemEntropy)?;
-        if access == KeyFileAccess::Others {
-            let path = path.display();
-            terminal.note(format_args!("Others on this machine can read the key: run `chmod 600 {path}`."));
-        }
-        Ok(device_client(url.clone(), device, key))
     }
 }
 

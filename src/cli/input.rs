@@ -54,7 +54,8 @@ async fn ask(what: String) -> anyhow::Result<Password> {
     Ok(Password::new(typed.context("no password was typed")?))
 }
 
-fn password_in(path: &Path) -> anyhow::Result<Password> {
+/// The password in a file, or in standard input (`-`): its line without its end.
+pub(super) fn password_in(path: &Path) -> anyhow::Result<Password> {
     let text = text_in(path)?;
     Ok(Password::new(text.strip_suffix('\n').map_or(text.as_str(), |line| line.trim_end_matches('\r'))))
 }

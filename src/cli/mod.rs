@@ -6,6 +6,8 @@
 
 pub mod attach;
 mod audit;
+#[cfg(feature = "mqtt")]
+mod bridge;
 mod credentials;
 mod device;
 mod doctor;
@@ -13,6 +15,7 @@ mod input;
 mod key_status;
 mod keys;
 mod login;
+mod named_device;
 mod output;
 mod permissions;
 mod plugin;
@@ -105,6 +108,9 @@ enum There {
     Doctor(Doctor),
     /// Be a plugin: print the events of a device's slots and acknowledge them
     Attach(Attach),
+    /// On a hub with an MQTT broker: link PG3 plugins, without PG3 or beside it
+    #[cfg(feature = "mqtt")]
+    Bridge(Box<bridge::Bridge>),
 }
 
 impl Cli {
@@ -162,6 +168,8 @@ impl There {
             Self::Audit(audit) => audit.run(terminal).await,
             Self::Doctor(doctor) => doctor.run(terminal).await,
             Self::Attach(attach) => attach.run(terminal, &stop_at_signals()).await,
+            #[cfg(feature = "mqtt")]
+            Self::Bridge(bridge) => bridge.run(terminal, &stop_at_signals()).await,
         }
     }
 }
