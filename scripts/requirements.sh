@@ -142,6 +142,23 @@ need_python() {
     python_is_enough || fail 'Python 3.11 or newer with its venv module is needed: install it, then start again'
 }
 
+# A package that the end-to-end tests install is compiled against Python's own headers.
+need_python_headers() {
+    [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] && return
+    install "Python's headers" python3-dev python3-devel python python3-dev python3
+}
+
+# Distributions put servers where not everybody looks.
+mosquitto_is_there() {
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v mosquitto >/dev/null && command -v mosquitto_passwd >/dev/null
+}
+
+need_mosquitto() {
+    mosquitto_is_there && return
+    install mosquitto mosquitto mosquitto mosquitto mosquitto mosquitto
+    mosquitto_is_there || fail 'mosquitto is needed, with mosquitto_passwd: install it, then start again'
+}
+
 # target_dir: where cargo puts what it builds.
 target_dir() {
     cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/'

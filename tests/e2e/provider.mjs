@@ -30,9 +30,11 @@ export class Provider {
 
   /** Set to a true value, the next redirect back to a client is shown as a link instead. */
   parkNext = false;
+  /** The queries of authorization requests, without their state. */
+  authorizations = [];
   /** How often the revocation endpoint was called. */
   revocations = 0;
-  /** How long the access tokens last that it issues from now on. */
+  /** How long the access tokens last that it issues from now on, in seconds. */
   accessTokenSeconds = 3600;
   /** What came to the token endpoint: `{grant, status}`, in order. */
   tokenRequests = [];
@@ -132,7 +134,10 @@ export class Provider {
       this.tokenRequests.push({ grant: ctx.oidc?.body?.grant_type, status: ctx.status });
     }
     if (ctx.path === '/token/revocation') this.revocations += 1;
-    if (ctx.path === '/auth') this.#canaries.add('state', ctx.query.state);
+    if (ctx.path === '/auth') {
+      this.#canaries.add('state', ctx.query.state);
+      this.authorizations.push({ ...ctx.query, state: undefined });
+    }
     const location = ctx.response.get('location');
     if (location && !location.startsWith('/') && new URL(location).origin !== this.issuer) {
       this.#canaries.addUrl(location);

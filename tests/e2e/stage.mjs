@@ -23,9 +23,9 @@ const PLUGINS = [
 /**
  * Prepares the stage of the file `name` and answers `story(title, body)`, which declares a test. The body gets
  * `cloudlink`, `provider`, `owner`, `canaries`, `install(options)` for a plugin on a new device, and
- * `person(options)` for a browser with no cookies.
+ * `person(options)` for a browser with no cookies. `homes`: ids of clients that homes have registered themselves.
  */
-export function stage(name, { settings = {} } = {}) {
+export function stage(name, { settings = {}, homes = [] } = {}) {
   const world = { canaries: new Canaries() };
 
   before(async () => {
@@ -33,7 +33,8 @@ export function stage(name, { settings = {} } = {}) {
     forgetLog(name);
     world.cloudlink = await Cloudlink.prepare({ name, settings, canaries });
     const redirect = (path) => [`${world.cloudlink.base}/api/cloudlink/redirect${path}`];
-    const clients = PLUGINS.map(({ client, path }) => ({ id: client, redirectUris: redirect(path) }));
+    const registered = [...PLUGINS, ...homes.map((client) => ({ client, path: '' }))];
+    const clients = registered.map(({ client, path }) => ({ id: client, redirectUris: redirect(path) }));
     // Each is put in its place as soon as it runs, so that it is ended even where another one fails to start.
     await Promise.all([
       Provider.start({ clients, canaries }).then((provider) => (world.provider = provider)),
@@ -55,7 +56,7 @@ export function stage(name, { settings = {} } = {}) {
     assert.deepEqual(closing.filter((c) => c.status === 'rejected').map((c) => c.reason), []);
   }, { timeout: LIMIT });
 
-  return (title, body) => test(title, { timeout: LIMIT }, () => tell(world, title, body));
+  return (title, body, limit = LIMIT) => test(title, { timeout: limit }, () => tell(world, title, body));
 }
 
 async function tell({ browser, ...world }, title, body) {
