@@ -86,9 +86,12 @@ pub async fn harden<B: MessageBody + 'static>(
         Err(problem) => return Ok(request.into_response(problem.error_response())),
     };
     let route = Route::of(&request);
-    let handled = load.take(route.as_str());
+    let handled = load.take(route.as_str()).map(Rc::new);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(route.clone());
+    if let Some(handled) = &handled {
+        request.extensions_mut().insert(Rc::clone(handled));
+    }
     let busy = Busy::with(request.request());
 
     let refusal = match &handled {
@@ -99,7 +102,9 @@ pub async fn harden<B: MessageBody + 'static>(
         Some(problem) => Ok(request.into_response(problem.error_response())),
         None => answered(request, next, &id).await,
     };
-    drop(handled);
+    if let Some(handled) = handled {
+        handled.leave();
+    }
     match outcome {
         Ok(response) => {
             let mut response = explained(response);

@@ -1,9 +1,12 @@
 //! How many requests are handled at once: one more is told to come back, rather than made to wait behind all others.
 //!
-//! Not counted are those that have bounds of their own: relay connections and long polls, which are the relay's, and
-//! `/healthz` and `/readyz`, which must answer most of all when there is too much to do (J07).
+//! A request is not counted while its body comes, so that who sends slowly keeps nobody out (J04): connections and the
+//! time for a body bound those. Not counted either are those that have bounds of their own: relay connections and long
+//! polls, which are the relay's, and `/healthz` and `/readyz`, which must answer most of all when there is too much to
+//! do (J07).
 
 use std::{
+    cell::Cell,
     fmt,
     sync::{
         Arc,
@@ -26,8 +29,12 @@ struct Counter {
     gauge: metrics::Gauge,
 }
 
-/// A request that is being handled, until dropped.
-pub(super) struct Handled(Option<Arc<Counter>>);
+/// A request that is being handled, until dropped; its place can be given back in between.
+pub(super) struct Handled {
+    /// Nothing where the route is not counted.
+    counter: Option<Arc<Counter>>,
+    counted: Cell<bool>,
+}
 
 impl Load {
     /// `most` requests at once, by the listener named `listener`.
@@ -40,14 +47,35 @@ impl Load {
 
     /// Takes a place for a request to `route`, or none where there are as many as there may be.
     pub(super) fn take(&self, route: &str) -> Option<Handled> {
-        if UNCOUNTED.contains(&route) {
-            return Some(Handled(None));
+        let counter = (!UNCOUNTED.contains(&route)).then(|| Arc::clone(&self.0));
+        let handled = Handled { counter, counted: Cell::new(false) };
+        handled.enter().then_some(handled)
+    }
+}
+
+impl Handled {
+    /// Takes a place, unless it has one. Whether it has one now.
+    pub(super) fn enter(&self) -> bool {
+        let Some(counter) = &self.counter else { return true };
+        if self.counted.replace(true) {
+            return true;
         }
-        // Taken before it is counted as handled: a drop of `Handled` gives it back, refused or not.
-        let before = self.0.handled.fetch_add(1, Ordering::Relaxed);
-        self.0.gauge.increment(1.0);
-        let handled = Handled(Some(Arc::clone(&self.0)));
-        (before < self.0.most).then_some(handled)
+        let before = counter.handled.fetch_add(1, Ordering::Relaxed);
+        counter.gauge.increment(1.0);
+        if before >= counter.most {
+            self.leave();
+        }
+        self.counted.get()
+    }
+
+    /// Gives the place back.
+    pub(super) fn leave(&self) {
+        if let Some(counter) = &self.counter
+            && self.counted.replace(false)
+        {
+            counter.handled.fetch_sub(1, Ordering::Relaxed);
+            counter.gauge.decrement(1.0);
+        }
     }
 }
 
@@ -60,10 +88,7 @@ impl fmt::Debug for Load {
 
 impl Drop for Handled {
     fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
-            counter.handled.fetch_sub(1, Ordering::Relaxed);
-            counter.gauge.decrement(1.0);
-        }
+        self.leave();
     }
 }
 
@@ -81,6 +106,21 @@ mod tests {
         drop(one);
         assert!(load.take("/api/devices").is_some());
         drop(two);
+    }
+
+    #[test]
+    fn a_place_given_back_in_between_is_free_and_may_be_gone() {
+        let load = Load::new("test", 1);
+        let slow = load.take("/api/login").unwrap();
+        slow.leave();
+        let quick = load.take("/api/login").unwrap();
+        assert!(!slow.enter(), "somebody else has it");
+        assert!(quick.enter(), "who has one keeps it");
+        drop(quick);
+        assert!(slow.enter());
+        assert!(load.take("/api/login").is_none());
+        drop(slow);
+        assert!(load.take("/api/login").is_some(), "each gave back what it had");
     }
 
     #[test]

@@ -1,12 +1,9 @@
 //! Too much at once: each bound can be seen, one more is told when to come back, and health answers all the while.
 
+use futures_util::future::join_all;
 use reqwest::Method;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
-use crate::harness::{Process, Reply, Service, within};
+use crate::harness::{Hold, Process, Reply, Service, within};
 
 async fn metrics(process: &Process) -> String {
     Reply::of(process.service.admin(Method::GET, "/metrics")).await.text
@@ -21,34 +18,27 @@ fn value(metrics: &str, name: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_more_than_may_be_handled_is_told_to_come_back_and_health_answers() {
     let service = Service::start().await;
-    let process = Process::start(&service, &[("SERVER__MAX_REQUESTS", "16")]).await;
-    let address = process.service.url.strip_prefix("http://").unwrap();
-    let mut unfinished = Vec::new();
-    for _ in 0..16 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let head = "POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        unfinished.push(stream);
-    }
-    let handled = "cloudlink_http_requests_handled{listener=\"public\"}";
-    within("sixteen requests that are handled", async {
-        while value(&metrics(&process).await, handled) < 16.0 {}
-    })
-    .await;
-
-    let refused = Reply::of(process.service.request(Method::GET, "/api/plugins")).await;
-    assert_eq!((refused.status, refused.headers["retry-after"].as_bytes()), (503, &b"1"[..]));
-    assert_eq!(refused.expect(503)["code"], "overloaded");
-    for path in ["/healthz", "/readyz"] {
-        assert_eq!(Reply::of(process.service.request(Method::GET, path)).await.status, 200, "{path}");
-    }
-    assert_eq!(Reply::of(process.service.admin(Method::GET, "/readyz")).await.status, 200);
-
-    for stream in &mut unfinished {
-        stream.write_all(b"\"a\":\"b\"}").await.unwrap();
-        let mut answer = [0; 12];
-        within("an answer", stream.read_exact(&mut answer)).await.unwrap();
-    }
+    let settings = [("SERVER__MAX_REQUESTS", "16"), ("DATABASE__MAX_CONNECTIONS", "20")];
+    let process = Process::start(&service, &settings).await;
+    let hold = Hold::on(&service, "insert", "enrolment_codes").await;
+    let asking = (0..16).map(|_| process.service.owner(Method::POST, "/api/enrolment-codes", None));
+    let refused = async {
+        let handled = "cloudlink_http_requests_handled{listener=\"public\"}";
+        within("sixteen requests that are handled", async {
+            while value(&metrics(&process).await, handled) < 16.0 {}
+        })
+        .await;
+        let refused = Reply::of(process.service.request(Method::GET, "/api/plugins")).await;
+        assert_eq!(refused.headers["retry-after"].as_bytes(), b"1");
+        assert_eq!(refused.expect(503)["code"], "overloaded");
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(Reply::of(process.service.request(Method::GET, path)).await.status, 200, "{path}");
+        }
+        assert_eq!(Reply::of(process.service.admin(Method::GET, "/readyz")).await.status, 200);
+        hold.release().await;
+    };
+    let (answers, ()) = tokio::join!(join_all(asking), refused);
+    answers.into_iter().for_each(|answer| drop(answer.expect(201)));
     assert_eq!(Reply::of(process.service.request(Method::GET, "/api/plugins")).await.status, 401);
 }
 

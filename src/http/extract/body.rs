@@ -4,10 +4,10 @@
 //! preflight, which is never answered (I06). A body is read up to a size and within a time (J04), parsed by
 //! [`json::parse_object`], and what does not fit is named by its JSON pointer, never quoted.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
     http::{
         StatusCode,
@@ -23,7 +23,7 @@ use crate::{
         json::{self, Object},
         plugin::FieldError,
     },
-    http::{error::Problem, frame::Frame},
+    http::{error::Problem, frame::Frame, load::Handled},
 };
 
 /// A JSON object as it came.
@@ -78,7 +78,8 @@ impl<T: DeserializeOwned + 'static> FromRequest for OptionalJson<T> {
     }
 }
 
-/// The body of a request, at most `limit` bytes, all of it within `time`. 413 and 408 otherwise.
+/// The body of a request, at most `limit` bytes, all of it within `time`. 413 and 408 otherwise. While it comes, the
+/// request has no place among those that are handled; 503 where there is none afterwards.
 pub async fn read_body(
     request: &HttpRequest,
     mut payload: Payload,
@@ -101,7 +102,15 @@ pub async fn read_body(
         Ok(body.freeze())
     };
     let late = |_| Problem::of_status(StatusCode::REQUEST_TIMEOUT);
-    tokio::time::timeout(time, reading).await.map_err(late)?
+    let handled = request.extensions().get::<Rc<Handled>>().cloned();
+    if let Some(handled) = &handled {
+        handled.leave();
+    }
+    let body = tokio::time::timeout(time, reading).await.map_err(late)??;
+    if handled.is_some_and(|handled| !handled.enter()) {
+        return Err(Problem::unavailable("overloaded", 1));
+    }
+    Ok(body)
 }
 
 /// The body within the limits of the frame. A compressed body is refused: its size would be a lie.
@@ -173,10 +182,30 @@ fn pointer(member: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::{error::PayloadError, test::TestRequest};
+    use futures_util::{FutureExt as _, stream};
     use serde::Deserialize;
 
     use super::*;
-    use crate::domain::ids::PluginId;
+    use crate::{domain::ids::PluginId, http::load::Load};
+
+    #[actix_web::test]
+    async fn j04_who_sends_slowly_keeps_nobody_out() {
+        let load = Load::new("test", 1);
+        let request = TestRequest::post().to_http_request();
+        let slow = Rc::new(load.take("/api/login").unwrap());
+        request.extensions_mut().insert(Rc::clone(&slow));
+        let silent: Payload =
+            Payload::Stream { payload: Box::pin(stream::pending::<Result<Bytes, PayloadError>>()) };
+        let mut reading = Box::pin(read_body(&request, silent, 10, Duration::from_mins(1)));
+        assert!((&mut reading).now_or_never().is_none());
+        let other = load.take("/api/login").expect("a place");
+        let refused = read_body(&request, Payload::None, 10, Duration::from_mins(1)).await.unwrap_err();
+        assert_eq!(refused.code(), "overloaded");
+        drop(other);
+        assert!(read_body(&request, Payload::None, 10, Duration::from_mins(1)).await.is_ok());
+        assert!(load.take("/api/login").is_none(), "it is handled again");
+    }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
