@@ -201,7 +201,7 @@ async fn read_head(
         }
         // Parsed once its end has come or is overdue: a head that comes byte by byte costs no more than another.
         let news = bytes.get(known..).unwrap_or_default();
-        let ended = news.windows(3).any(|end| end.starts_with(b"\n\n") || end == b"\n\r\n");
+        let ended = news.windows(3).any(|end| end.ends_with(b"\n\n") || end == b"\n\r\n");
         let overdue = bytes.len() > limits.uri_bytes + limits.header_bytes;
         let head = if ended || overdue { relay_head::read(bytes, limits)? } else { None };
         if head.is_some() {

@@ -68,6 +68,8 @@ async fn everything_but_the_relay_is_a_404_with_the_headers_of_every_answer() {
             assert!(head.contains(header), "{header} in {head}");
         }
     }
+    // A line may end without a carriage return (RFC 9112 §2.2), the last one too.
+    assert_eq!(said(&service, "GET / HTTP/1.1\nhost: x\n\n").await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
