@@ -302,7 +302,8 @@ impl Application {
         }
         self.stop_background.cancel();
         tasks.close();
-        tasks.wait().await;
+        // Someone at the relay's listener may still take a refusal or wait for the database; the process ends that.
+        let _ = tokio::time::timeout_at(end.max(Instant::now() + LAST_MOMENT), tasks.wait()).await;
         self.bus.stopped().await;
         // What did not end in time may hold a connection, and the process ends it.
         let _ = tokio::time::timeout(LAST_MOMENT, self.broker.store.close()).await;
