@@ -24,7 +24,7 @@ pub struct Places {
 
 impl Default for Places {
     fn default() -> Self {
-        Self { total: 128, per_device: 32, per_slot: 16 }
+        Self { total: 256, per_device: 16, per_slot: 8 }
     }
 }
 
