@@ -15,6 +15,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -50,6 +51,8 @@ struct AtHand {
     connection: PoolConnection<Postgres>,
     /// When the pool gave it.
     since: Instant,
+    /// Where the pool gave it.
+    thread: ThreadId,
     /// When it last did something.
     worked: Instant,
 }
@@ -97,12 +100,15 @@ impl Connections {
         let lending = async {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
-            let at_hand = self.spare().0.pop();
-            let (connection, since) = match at_hand {
-                Some(AtHand { connection, since, .. }) => (connection, since),
-                None => (self.pool.acquire().await?, Instant::now()),
+            let at_hand = self.spare().take();
+            let loan = match at_hand {
+                Some(AtHand { connection, since, thread, .. }) => Loan { connection, since, thread, place },
+                None => {
+                    let (connection, since) = (self.pool.acquire().await?, Instant::now());
+                    Loan { connection, since, thread: thread::current().id(), place }
+                }
             };
-            Ok(Lent { loan: Some(Loan { connection, since, place }), connections: self.clone(), open: false })
+            Ok(Lent { loan: Some(loan), connections: self.clone(), open: false })
         };
         let patience = self.pool.options().get_acquire_timeout();
         timeout(patience, lending).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -122,6 +128,17 @@ impl Connections {
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+impl Spare {
+    /// The one that worked last, on this thread if there is one: what it answers then wakes no other.
+    fn take(&mut self) -> Option<AtHand> {
+        let here = thread::current().id();
+        match self.0.iter().rposition(|one| one.thread == here) {
+            Some(at) => Some(self.0.remove(at)),
+            None => self.0.pop(),
+        }
     }
 }
 
@@ -174,6 +191,7 @@ pub(super) struct Lent {
 struct Loan {
     connection: PoolConnection<Postgres>,
     since: Instant,
+    thread: ThreadId,
     place: OwnedSemaphorePermit,
 }
 
@@ -195,13 +213,14 @@ impl Lent {
     /// After work that ended well: the next one may have it as it is.
     fn give_back(mut self) {
         let worked = Instant::now();
-        if worked.duration_since(self.loan.as_ref().map_or(worked, |loan| loan.since)) >= AWAY
-            || self.connections.pool.is_closed()
-        {
-            return;
-        }
-        if let Some(Loan { connection, since, place }) = self.loan.take() {
-            self.connections.spare().0.push(AtHand { connection, since, worked });
+        let connections = self.connections.clone();
+        let mut spare = connections.spare();
+        // Looked at while nobody else can: after `close` nothing may be at hand.
+        let keep = !connections.pool.is_closed()
+            && self.loan.as_ref().is_some_and(|loan| worked.duration_since(loan.since) < AWAY);
+        if let Some(Loan { connection, since, thread, place }) = self.loan.take_if(|_| keep) {
+            spare.0.push(AtHand { connection, since, thread, worked });
+            drop(spare);
             // Only now may the next one look.
             drop(place);
         }
