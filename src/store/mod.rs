@@ -134,11 +134,13 @@ impl StoreError {
                     || error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(
                         |code| {
                             // Classes 53 (resources, a full disk among them), 57 (shutting down, out of time) and
-                            // 08 (connection) of PostgreSQL, and a deadlock.
+                            // 08 (connection) of PostgreSQL, a deadlock, and a server that only reads: another one
+                            // has taken over.
                             code.starts_with("53")
                                 || code.starts_with("57")
                                 || code.starts_with("08")
                                 || code == "40P01"
+                                || code == "25006"
                         },
                     )
             }
