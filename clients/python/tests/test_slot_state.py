@@ -44,6 +44,13 @@ def test_the_same_state_on_a_new_connection_is_acknowledged_and_not_told() -> No
     assert take_all(state) == [("configuration", 7, False), ("consent", 7, False)]
 
 
+def test_a_consent_that_comes_as_tokens_on_a_new_connection_is_not_told_again() -> None:
+    state = SlotState()
+    told(state, event(1, "configuration", a=1), event(2, "consent"))
+    assert told(state, event(2, "configuration", a=1), event(2, "tokens")) == []
+    assert told(state, event(3, "tokens")) == [("tokens", 3)]
+
+
 def test_a_configuration_under_an_old_version_is_news_if_the_state_behind_it_is() -> None:
     state = SlotState()
     told(state, event(0, "configuration", a=1), event(7, "tokens"))

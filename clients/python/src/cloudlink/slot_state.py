@@ -4,7 +4,8 @@ Events tell state, not history, so of what waits only the newest configuration a
 nothing grows while a handler is slow. Nothing older is told after something newer:
 
 * an event of a version below the highest that was taken is dropped;
-* the same version and kind comes again when its ack was lost; it is acknowledged again and not told again;
+* the same version comes again when its ack was lost, and on each new connection, where what was a consent is tokens; it
+  is acknowledged again and not told again;
 * a configuration leads each state under the version that was acknowledged before, whatever it says. Where its content
   is not what was told last, it waits for the event behind it, whose version shows whether the state is a newer one.
 """
@@ -60,7 +61,7 @@ class SlotState:
     def _is_news(self, event: Event) -> bool:
         known = self.latest
         if event.version == self._highest:
-            return known is None or (known.version, known.kind) != (event.version, event.kind)
+            return known is None or known.version != event.version
         return event.version > self._highest
 
     def taken(self, event: Event) -> None:
