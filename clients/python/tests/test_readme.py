@@ -1,4 +1,4 @@
-"""The plugin in the README, word for word."""
+"""The plugins in the README and on the page for authors, word for word."""
 
 from __future__ import annotations
 
@@ -8,24 +8,64 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import Installed
 from person import Person
 
 import cloudlink
 
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def program_on(page: Path) -> str:
+    """The first one."""
+    return page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    package = str(Path(cloudlink.__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": package, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+
 
 def test_the_plugin_of_the_readme_runs(installed: Installed, person: Person) -> None:
     cloudlink.Places().keep(installed.credential(), here=True)
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-    program = readme.split("```python\n")[1].split("```")[0]
-    package = str(Path(cloudlink.__file__).resolve().parents[1])
-    environment = {**os.environ, "PYTHONPATH": package, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment
-    ) as plugin:
+    with started(program_on(PACKAGE / "README.md")) as plugin:
         assert plugin.stdout is not None
         found = re.match(r"Open (\S+) or type", plugin.stdout.readline())
         assert found
         person.links(found.group(1))
         assert "calling the API" in plugin.stdout.readline()
         assert plugin.wait(20) == 0
+
+
+def test_the_plugin_of_the_page_for_authors_hears_all_that_the_page_says(installed: Installed, person: Person) -> None:
+    cloudlink.Places().keep(installed.credential(), here=True)
+    hub = installed.hub()
+    hub.install("thermostat", installed.plugin)
+    with started(program_on(PACKAGE.parents[1] / "docs" / "plugin-authors.md")) as plugin:
+        assert plugin.stdout is not None
+        told = iter(plugin.stdout.readline, "")
+
+        def links(kind: str) -> None:
+            assert next(told).startswith(f"{kind} version ")
+            found = re.match(r"Authenticate: (\S+)$", next(told))
+            assert found
+            person.links(found.group(1))
+            assert next(told).startswith("consent version ")
+            assert next(told).startswith("{'Authorization': 'Bearer ")
+
+        try:
+            links("configuration")
+            with installed.connect_blocking(slot="thermostat") as link:
+                link.refresh()
+                assert next(told).startswith("tokens version ")
+                assert next(told).startswith("{'Authorization': 'Bearer ")
+                installed.provider.refuses_refresh = True
+                with pytest.raises(cloudlink.AuthorizationRequired):
+                    link.refresh()
+                links("reauthorize")
+                link.unlink()
+                links("unlinked")
+        finally:
+            plugin.kill()
