@@ -34,9 +34,9 @@ async fn restarts_lose_nothing(kind: BalancerKind, delay: &str, rounds: usize) {
             }
             let (status, log) = old.ended().await;
             assert!(status.success() && !log.contains("did not end in time"), "{log}");
-            for line in log.lines().filter(|line| line.contains(" ERROR ")) {
-                println!("{name} said: {line}");
-            }
+            // The server's thread that accepts may meet the closed door before it hears that it has nothing to do.
+            let mistake = |line: &&str| line.contains(" ERROR ") && !line.contains("actix_server::accept");
+            assert_eq!(log.lines().find(mistake), None, "{name}: {log}");
             fleet.processes.insert(number, Fleet::process(&service, &delay, fleet.addresses[number]).await);
             if kind == BalancerKind::Haproxy {
                 balancer.logged(&format!("Server replicas/{name} is DOWN"), round).await;
