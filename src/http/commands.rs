@@ -7,6 +7,7 @@ use super::{
     caller::Caller,
     error::Problem,
     extract::{ClientAddress, CommandPath, JsonBody},
+    throttle::Throttles,
 };
 use crate::{
     domain::{
@@ -25,6 +26,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 async fn command(
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
+    throttles: web::Data<Throttles>,
     caller: Caller,
     path: CommandPath,
     client: ClientAddress,
@@ -34,6 +36,8 @@ async fn command(
     caller.owner_or_whole_device(device)?;
     let command = Command::of(&path.name, body.0)?;
     broker.show_device(device).await?.ok_or_else(Problem::not_found)?;
+    let admitted = throttles.commands.take(device, broker.now());
+    admitted.map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
     let place = relay.reserve(device, None)?;
     broker.record_command(device, command.name, &caller.origin(client)).await?;
     match relay.ask(device, &Inquiry::Command(command), place).await? {

@@ -35,6 +35,8 @@ pub struct Throttles {
     pub examinations: Throttle,
     /// Client secrets of slots.
     pub slot_clients: Throttle,
+    /// Commands for one hub, each of which is in the audit record; by its device.
+    pub commands: Throttle,
     /// Attempts of account link, started.
     pub account_links: Throttle,
     /// Refreshes for Home Assistant.
@@ -52,6 +54,7 @@ impl Default for Throttles {
             revocations: Throttle::new(60, Duration::from_mins(10)),
             examinations: Throttle::new(10, Duration::from_mins(1)),
             slot_clients: Throttle::new(20, Duration::from_mins(1)),
+            commands: Throttle::new(60, Duration::from_mins(1)),
             account_links: Throttle::new(30, Duration::from_mins(10)),
             account_refreshes: Throttle::new(120, Duration::from_mins(1)),
         }
@@ -60,7 +63,7 @@ impl Default for Throttles {
 
 impl Throttles {
     /// All of them, by the names that metrics have for them.
-    pub fn by_name(&self) -> [(&'static str, &Throttle); 10] {
+    pub fn by_name(&self) -> [(&'static str, &Throttle); 11] {
         let Self {
             logins,
             device_logins,
@@ -70,6 +73,7 @@ impl Throttles {
             revocations,
             examinations,
             slot_clients,
+            commands,
             account_links,
             account_refreshes,
         } = self;
@@ -82,6 +86,7 @@ impl Throttles {
             ("revocations", revocations),
             ("examinations", examinations),
             ("slot_clients", slot_clients),
+            ("commands", commands),
             ("account_links", account_links),
             ("account_refreshes", account_refreshes),
         ]

@@ -100,6 +100,20 @@ async fn only_the_owner_and_the_whole_device_by_its_key_may_send_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_hub_gets_sixty_commands_a_minute_and_the_record_no_more() {
+    let service = Service::start().await;
+    let home = Home::bare(&service).await;
+    for _ in 0..60 {
+        command(&service, &home, "reboot", json!({})).await.expect(503);
+    }
+    let refused = command(&service, &home, "reboot", json!({})).await;
+    assert!(refused.headers.contains_key("retry-after"));
+    refused.expect(429);
+    service.clock.advance(std::time::Duration::from_mins(1));
+    command(&service, &home, "reboot", json!({})).await.expect(503);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_is_silent_is_a_504() {
     let service = Service::with(&[("REQUESTS__ANSWER_SECONDS", "1")]).await;
     let home = Home::bare(&service).await;
