@@ -262,7 +262,8 @@ impl<T: Transport> Line<T> {
             }
         };
         let done = timeout(relay.settings().linger, goodbye).await;
-        transport.part(if done.is_ok() { Parting::InPeace } else { Parting::AtOnce });
+        let told = matches!(done, Ok(Ok(())));
+        transport.part(if told { Parting::InPeace } else { Parting::AtOnce });
     }
 
     /// Answers the peer's close frame.

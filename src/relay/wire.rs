@@ -26,13 +26,15 @@ pub struct Wire {
     unread: Vec<u8>,
     skip: u64,
     broken: bool,
+    /// Whether a send was given up in the middle of a frame: behind that nothing can be told.
+    half_sent: bool,
     inbound: Inbound,
 }
 
 impl Wire {
     /// Over `stream`, from which `unread` came behind the head of the handshake.
     pub fn new(stream: TcpStream, unread: Vec<u8>) -> Self {
-        Self { stream, unread, skip: 0, broken: false, inbound: Inbound::default() }
+        Self { stream, unread, skip: 0, broken: false, half_sent: false, inbound: Inbound::default() }
     }
 
     fn poll_recv(&mut self, context: &mut Context<'_>, largest: usize) -> Poll<Arrival> {
@@ -116,7 +118,13 @@ impl Transport for Wire {
             Outgoing::Pong(payload) => frame::write(Opcode::Pong, &payload),
             Outgoing::Close(close) => frame::write_close(close),
         };
-        self.stream.write_all(&bytes).await.map_err(|_| Gone)
+        if self.half_sent {
+            return Err(Gone);
+        }
+        self.half_sent = true;
+        self.stream.write_all(&bytes).await.map_err(|_| Gone)?;
+        self.half_sent = false;
+        Ok(())
     }
 
     fn part(self, how: Parting) {
