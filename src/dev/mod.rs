@@ -69,10 +69,10 @@ impl Dev {
         let clock = Arc::new(SystemClock);
         let folder = Folder::open(&self.data_dir.clone().unwrap_or_else(|| default_data_dir().join("dev")))?;
         let places = arrange(&mut settings, &folder, entropy.as_ref())?;
-        let redirect_uri = settings.server.public_url.join(&format!("/api/cloudlink/redirect/{SLOT}"));
+        let redirect_uris = settings.server.public_url.join("/api/cloudlink/redirect");
 
         let application = Application::build(&settings, Seams::of_this_machine(None)).await?;
-        let provider = DemoProvider::start(&folder, redirect_uri, clock.clone(), entropy.clone())?;
+        let provider = DemoProvider::start(&folder, redirect_uris, clock.clone(), entropy.clone())?;
         let finished = CancellationToken::new();
         let serving = async {
             let served = application.run(finished.clone()).await;
@@ -187,7 +187,12 @@ fn introduce(
         settings.admin.user,
         folder.shown(OWNER_PASSWORD_FILE),
     ))?;
-    terminal.say(format_args!("  provider   {}  (demo)", provider.origin()))?;
+    terminal.say(format_args!(
+        "  provider   {}  (demo; client {}, secret in {})",
+        provider.origin(),
+        provider::CLIENT_ID,
+        folder.shown(provider::SECRET_FILE),
+    ))?;
     terminal.say(format_args!(
         "  device     {DEVICE} {device}…, slot {SLOT}, key in {}",
         folder.shown(household::KEY_FILE)

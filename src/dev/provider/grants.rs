@@ -1,7 +1,7 @@
-//! What the demo's provider remembers: requests waiting for a decision, codes, refresh tokens.
+//! What the demo's provider remembers: requests waiting for a decision, codes, tokens.
 //!
-//! Requests and codes are used once, within minutes, and are bounded in number. Of refresh tokens only hashes are
-//! kept, in the data folder.
+//! Requests and codes are used once, within minutes, and are bounded in number. Of tokens only hashes are kept, in the
+//! data folder.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,14 +16,18 @@ use crate::domain::{
 };
 
 const GRANTS_FILE: &str = "provider-grants";
+const ACCESS_FILE: &str = "provider-access";
 /// Most things remembered of each kind; the oldest go first.
 const MOST: usize = 32;
 const TO_DECIDE: Duration = Duration::minutes(15);
 const TO_REDEEM: Duration = Duration::minutes(1);
+/// What access tokens live.
+pub(super) const LIFETIME: Duration = Duration::hours(1);
 
 /// An authorization request that was found right.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
+    pub(super) redirect_uri: String,
     pub(super) state: String,
     pub(super) scope: String,
     pub(super) challenge: String,
@@ -58,15 +62,20 @@ pub(super) struct Grants {
     codes: Bounded,
     /// Hash of the refresh token and its scope, the oldest first.
     refresh: VecDeque<(String, String)>,
+    /// Hash of the access token and when it ends, in Unix seconds, the oldest first.
+    access: VecDeque<(String, i64)>,
 }
 
 impl Grants {
-    /// With the refresh tokens of earlier runs.
+    /// With the tokens of earlier runs.
     pub(super) fn open(folder: Folder) -> Result<Self, FolderError> {
         let kept = folder.find(GRANTS_FILE)?.unwrap_or_default();
         let lines = kept.lines().filter_map(|line| line.split_once(' '));
         let refresh = lines.map(|(hash, scope)| (hash.to_owned(), scope.to_owned())).collect();
-        Ok(Self { folder, requests: Bounded::default(), codes: Bounded::default(), refresh })
+        let kept = folder.find(ACCESS_FILE)?.unwrap_or_default();
+        let lines = kept.lines().filter_map(|line| line.split_once(' '));
+        let access = lines.filter_map(|(hash, end)| Some((hash.to_owned(), end.parse().ok()?))).collect();
+        Ok(Self { folder, requests: Bounded::default(), codes: Bounded::default(), refresh, access })
     }
 
     /// Remembers a request until its person decides, under the name that is returned.
@@ -98,25 +107,37 @@ impl Grants {
         code
     }
 
-    /// Tokens for a code, once, for who knows the verifier of its challenge.
+    /// Tokens for a code, once, for who knows where it went and the verifier of its challenge.
     pub(super) fn redeem(
         &mut self,
         code: &str,
+        redirect_uri: &str,
         verifier: &str,
         now: OffsetDateTime,
         entropy: &dyn Entropy,
     ) -> Result<Issued, GrantError> {
         let request = self.codes.take(code, now).ok_or(GrantError::Invalid)?;
-        if hash(verifier) != request.challenge {
+        if hash(verifier) != request.challenge || redirect_uri != request.redirect_uri {
             return Err(GrantError::Invalid);
         }
-        self.issue(request.scope, entropy)
+        self.issue(request.scope, now, entropy)
     }
 
     /// New tokens for a refresh token, which is spent by that.
-    pub(super) fn refresh(&mut self, token: &str, entropy: &dyn Entropy) -> Result<Issued, GrantError> {
+    pub(super) fn refresh(
+        &mut self,
+        token: &str,
+        now: OffsetDateTime,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, GrantError> {
         let scope = self.forget(token).ok_or(GrantError::Invalid)?;
-        self.issue(scope, entropy)
+        self.issue(scope, now, entropy)
+    }
+
+    /// Whether an access token is good now.
+    pub(super) fn admits(&self, token: &str, now: OffsetDateTime) -> bool {
+        let wanted = hash(token);
+        self.access.iter().any(|(hash, end)| *hash == wanted && now.unix_timestamp() < *end)
     }
 
     /// Ends a refresh token; an unknown one is no error (RFC 7009 §2.2).
@@ -124,11 +145,20 @@ impl Grants {
         if self.forget(token).is_some() { self.keep() } else { Ok(()) }
     }
 
-    fn issue(&mut self, scope: String, entropy: &dyn Entropy) -> Result<Issued, GrantError> {
+    fn issue(
+        &mut self,
+        scope: String,
+        now: OffsetDateTime,
+        entropy: &dyn Entropy,
+    ) -> Result<Issued, GrantError> {
         let (access, refresh) = (AccessToken::draw(entropy), RefreshToken::draw(entropy));
         self.refresh.push_back((hash(refresh.expose()), scope.clone()));
         while self.refresh.len() > MOST {
             self.refresh.pop_front();
+        }
+        self.access.push_back((hash(access.expose()), (now + LIFETIME).unix_timestamp()));
+        while self.access.len() > MOST {
+            self.access.pop_front();
         }
         self.keep()?;
         Ok(Issued { access, refresh, scope })
@@ -143,7 +173,9 @@ impl Grants {
     fn keep(&self) -> Result<(), FolderError> {
         let lines: Vec<String> =
             self.refresh.iter().map(|(hash, scope)| format!("{hash} {scope}\n")).collect();
-        self.folder.keep(GRANTS_FILE, &lines.concat())
+        self.folder.keep(GRANTS_FILE, &lines.concat())?;
+        let lines: Vec<String> = self.access.iter().map(|(hash, end)| format!("{hash} {end}\n")).collect();
+        self.folder.keep(ACCESS_FILE, &lines.concat())
     }
 }
 
@@ -178,12 +210,13 @@ mod tests {
     use crate::seams::SystemEntropy;
 
     const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+    const BACK: &str = "http://127.0.0.1:8080/api/cloudlink/redirect/demo";
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
     fn request() -> Request {
         // The challenge of RFC 7636, appendix B.
         let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM".to_owned();
-        Request { state: "s".into(), scope: "a b".into(), challenge }
+        Request { redirect_uri: BACK.into(), state: "s".into(), scope: "a b".into(), challenge }
     }
 
     fn grants(folder: &tempfile::TempDir) -> Grants {
@@ -195,17 +228,20 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut grants = grants(&scratch);
         let code = grants.grant(request(), NOW, &SystemEntropy);
-        let issued = grants.redeem(code.expose(), VERIFIER, NOW, &SystemEntropy).unwrap();
+        let issued = grants.redeem(code.expose(), BACK, VERIFIER, NOW, &SystemEntropy).unwrap();
         assert_eq!(issued.scope, "a b");
-        assert!(grants.redeem(code.expose(), VERIFIER, NOW, &SystemEntropy).is_err(), "spent");
+        assert!(grants.redeem(code.expose(), BACK, VERIFIER, NOW, &SystemEntropy).is_err(), "spent");
         let code = grants.grant(request(), NOW, &SystemEntropy);
-        assert!(grants.redeem(code.expose(), "guessed", NOW, &SystemEntropy).is_err());
+        assert!(grants.redeem(code.expose(), BACK, "guessed", NOW, &SystemEntropy).is_err());
         assert!(
-            grants.redeem(code.expose(), VERIFIER, NOW, &SystemEntropy).is_err(),
+            grants.redeem(code.expose(), BACK, VERIFIER, NOW, &SystemEntropy).is_err(),
             "a guess burns the code"
         );
         let code = grants.grant(request(), NOW, &SystemEntropy);
-        assert!(grants.redeem(code.expose(), VERIFIER, NOW + TO_REDEEM, &SystemEntropy).is_err(), "expired");
+        assert!(
+            grants.redeem(code.expose(), BACK, VERIFIER, NOW + TO_REDEEM, &SystemEntropy).is_err(),
+            "expired"
+        );
     }
 
     #[test]
@@ -224,13 +260,28 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut first = grants(&scratch);
         let code = first.grant(request(), NOW, &SystemEntropy);
-        let one = first.redeem(code.expose(), VERIFIER, NOW, &SystemEntropy).unwrap().refresh;
+        let one = first.redeem(code.expose(), BACK, VERIFIER, NOW, &SystemEntropy).unwrap().refresh;
         let mut second = grants(&scratch);
-        let two = second.refresh(one.expose(), &SystemEntropy).unwrap();
+        let two = second.refresh(one.expose(), NOW, &SystemEntropy).unwrap();
         assert_eq!(two.scope, "a b");
-        assert!(second.refresh(one.expose(), &SystemEntropy).is_err(), "spent by the rotation");
+        assert!(second.refresh(one.expose(), NOW, &SystemEntropy).is_err(), "spent by the rotation");
         second.revoke(two.refresh.expose()).unwrap();
-        assert!(grants(&scratch).refresh(two.refresh.expose(), &SystemEntropy).is_err(), "revoked for good");
+        assert!(
+            grants(&scratch).refresh(two.refresh.expose(), NOW, &SystemEntropy).is_err(),
+            "revoked for good"
+        );
+    }
+
+    #[test]
+    fn an_access_token_is_good_for_an_hour_and_outlives_a_restart() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut first = grants(&scratch);
+        let code = first.grant(request(), NOW, &SystemEntropy);
+        let issued = first.redeem(code.expose(), BACK, VERIFIER, NOW, &SystemEntropy).unwrap();
+        let second = grants(&scratch);
+        assert!(second.admits(issued.access.expose(), NOW + LIFETIME - Duration::SECOND));
+        assert!(!second.admits(issued.access.expose(), NOW + LIFETIME));
+        assert!(!second.admits(issued.refresh.expose(), NOW), "a refresh token is none");
     }
 
     #[test]

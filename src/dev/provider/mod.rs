@@ -2,8 +2,9 @@
 //!
 //! It does what a small real one does: the authorization code grant with PKCE (RFC 6749 §4.1, RFC 7636),
 //! rotating refresh tokens (§6), revocation (RFC 7009), `iss` (RFC 9207). It has one client and one account,
-//! and nobody has to prove to be that account: it protects nothing. Its live refresh tokens are kept, as
-//! hashes, so that a second run finds a grant that still works.
+//! and nobody has to prove to be that account: it protects nothing. Any plugin of this cloudlink may use the client,
+//! and call the API, which has one thermostat. Its live tokens are kept, as hashes, so that a second run finds a grant
+//! that still works.
 
 mod grants;
 mod pages;
@@ -28,13 +29,13 @@ use crate::domain::{
 
 /// The name that the consent page shows.
 const NAME: &str = "Acme Thermostats";
-const CLIENT_ID: &str = "demo-plugin";
+pub(super) const CLIENT_ID: &str = "demo-plugin";
 /// What the plugin asks for.
 const SCOPE: &str = "thermostats.read thermostats.write";
 /// Where it waits if nobody else does.
 const USUAL_PORT: u16 = 8082;
 const PORT_FILE: &str = "provider-port";
-const SECRET_FILE: &str = "provider-client-secret";
+pub(super) const SECRET_FILE: &str = "provider-client-secret";
 
 /// A provider whose socket is open.
 pub(super) struct DemoProvider {
@@ -47,7 +48,7 @@ impl DemoProvider {
     /// Starts it on the port of the last run where that is free.
     pub(super) fn start(
         folder: &Folder,
-        redirect_uri: String,
+        redirect_uris: String,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> anyhow::Result<Self> {
@@ -65,7 +66,7 @@ impl DemoProvider {
         let shared = web::Data::new(Shared {
             grants: Mutex::new(Grants::open(folder.clone())?),
             origin: origin.clone(),
-            redirect_uri,
+            redirect_uris,
             client_secret: client_secret.clone(),
             clock,
             entropy,

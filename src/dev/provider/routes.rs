@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::{
-    HttpResponse,
+    HttpRequest, HttpResponse,
     http::{StatusCode, header},
     web,
 };
@@ -15,18 +15,17 @@ use url::Url;
 use super::{
     super::folder::FolderError,
     CLIENT_ID, NAME, SCOPE,
-    grants::{GrantError, Grants, Issued, Request},
+    grants::{GrantError, Grants, Issued, LIFETIME, Request},
     pages::{Consent, Problem},
 };
 use crate::domain::{
     clock::{Clock, Entropy},
+    ids::PluginId,
     secret::ClientSecret,
 };
 
 /// Bytes of a form that are read.
 const LONGEST_FORM: usize = 16 * 1024;
-/// What access tokens live, in seconds.
-const LIFETIME: u32 = 3600;
 /// The pages load nothing, and the code that a URL carries reaches nobody else.
 const PAGE_HEADERS: [(&str, &str); 4] = [
     (
@@ -42,7 +41,8 @@ const PAGE_HEADERS: [(&str, &str); 4] = [
 pub(super) struct Shared {
     pub(super) grants: Mutex<Grants>,
     pub(super) origin: String,
-    pub(super) redirect_uri: String,
+    /// Where cloudlink has its redirect URIs; each plugin's own is one segment below.
+    pub(super) redirect_uris: String,
     pub(super) client_secret: ClientSecret,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
@@ -53,9 +53,15 @@ impl Shared {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether that is the redirect URI of a plugin of this cloudlink's, whichever.
+    fn is_redirect_uri(&self, asked: &str) -> bool {
+        let plugin = asked.strip_prefix(self.redirect_uris.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        plugin.is_some_and(|plugin| plugin.parse::<PluginId>().is_ok())
+    }
+
     /// The answer to the redirect URI (RFC 6749 §4.1.2, RFC 9207 §2).
-    fn send_back(&self, members: &[(&str, &str)]) -> HttpResponse {
-        let Ok(mut url) = Url::parse(&self.redirect_uri) else {
+    fn send_back(&self, redirect_uri: &str, members: &[(&str, &str)]) -> HttpResponse {
+        let Ok(mut url) = Url::parse(redirect_uri) else {
             return problem(StatusCode::INTERNAL_SERVER_ERROR, "The way back is not known here.");
         };
         url.query_pairs_mut().extend_pairs(members).append_pair("iss", &self.origin);
@@ -74,7 +80,8 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         .route("/authorize", web::get().to(authorize))
         .route("/decision", web::post().to(decide))
         .route("/token", web::post().to(token))
-        .route("/revoke", web::post().to(revoke));
+        .route("/revoke", web::post().to(revoke))
+        .route("/thermostats", web::get().to(thermostats));
 }
 
 #[derive(Deserialize)]
@@ -94,19 +101,24 @@ struct Authorize {
 async fn authorize(shared: web::Data<Shared>, query: web::Query<Authorize>) -> HttpResponse {
     let asked = query.into_inner();
     // Whoever is not known is not sent anywhere (RFC 6749 §4.1.2.1).
-    if asked.client_id != CLIENT_ID || asked.redirect_uri != shared.redirect_uri {
+    if asked.client_id != CLIENT_ID || !shared.is_redirect_uri(&asked.redirect_uri) {
         return problem(StatusCode::BAD_REQUEST, "This link was made for another run of the demo.");
     }
     let state = ("state", asked.state.as_str());
     if asked.response_type != "code" {
-        return shared.send_back(&[("error", "unsupported_response_type"), state]);
+        return shared.send_back(&asked.redirect_uri, &[("error", "unsupported_response_type"), state]);
     }
     if asked.code_challenge_method != "S256" || asked.code_challenge.len() != 43 {
-        return shared.send_back(&[("error", "invalid_request"), state]);
+        return shared.send_back(&asked.redirect_uri, &[("error", "invalid_request"), state]);
     }
     let scope = asked.scope.unwrap_or_else(|| SCOPE.to_owned());
     let scope = scope.split_whitespace().collect::<Vec<_>>().join(" ");
-    let request = Request { state: asked.state, scope: scope.clone(), challenge: asked.code_challenge };
+    let request = Request {
+        redirect_uri: asked.redirect_uri,
+        state: asked.state,
+        scope: scope.clone(),
+        challenge: asked.code_challenge,
+    };
     let name = shared.grants().ask(request, shared.clock.now(), shared.entropy.as_ref());
     page(StatusCode::OK, &Consent { name: NAME, scope: &scope, request: name.expose() })
 }
@@ -123,12 +135,12 @@ async fn decide(shared: web::Data<Shared>, form: web::Form<Decision>) -> HttpRes
     let Some(request) = grants.decided(&form.request, now) else {
         return problem(StatusCode::GONE, "This page was used already, or has been open for too long.");
     };
-    let state = request.state.clone();
+    let (back, state) = (request.redirect_uri.clone(), request.state.clone());
     if form.decision != "allow" {
-        return shared.send_back(&[("error", "access_denied"), ("state", &state)]);
+        return shared.send_back(&back, &[("error", "access_denied"), ("state", &state)]);
     }
     let code = grants.grant(request, now, shared.entropy.as_ref());
-    shared.send_back(&[("code", code.expose()), ("state", &state)])
+    shared.send_back(&back, &[("code", code.expose()), ("state", &state)])
 }
 
 #[derive(Deserialize)]
@@ -141,7 +153,7 @@ struct TokenForm {
     #[serde(default)]
     code: String,
     #[serde(default)]
-    redirect_uri: Option<String>,
+    redirect_uri: String,
     #[serde(default)]
     code_verifier: String,
     #[serde(default)]
@@ -154,11 +166,11 @@ async fn token(shared: web::Data<Shared>, form: web::Form<TokenForm>) -> HttpRes
     }
     let (now, entropy) = (shared.clock.now(), shared.entropy.as_ref());
     let issued = match form.grant_type.as_str() {
-        "authorization_code" if form.redirect_uri.as_deref() != Some(&shared.redirect_uri) => {
-            Err(GrantError::Invalid)
+        "authorization_code" => {
+            let mut grants = shared.grants();
+            grants.redeem(&form.code, &form.redirect_uri, &form.code_verifier, now, entropy)
         }
-        "authorization_code" => shared.grants().redeem(&form.code, &form.code_verifier, now, entropy),
-        "refresh_token" => shared.grants().refresh(&form.refresh_token, entropy),
+        "refresh_token" => shared.grants().refresh(&form.refresh_token, now, entropy),
         _ => return refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type"),
     };
     match issued {
@@ -187,6 +199,18 @@ async fn revoke(shared: web::Data<Shared>, form: web::Form<RevokeForm>) -> HttpR
     }
 }
 
+/// The API that a plugin calls with its token (RFC 6750 §2.1).
+async fn thermostats(shared: web::Data<Shared>, request: HttpRequest) -> HttpResponse {
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+    let token = header.and_then(|header| header.strip_prefix("Bearer "));
+    if token.is_some_and(|token| shared.grants().admits(token, shared.clock.now())) {
+        return HttpResponse::Ok().json(json!([{ "name": "Living room", "celsius": 20.5 }]));
+    }
+    HttpResponse::Unauthorized()
+        .insert_header((header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""))
+        .json(json!({ "error": "invalid_token" }))
+}
+
 fn is_client(shared: &Shared, id: &str, secret: &str) -> bool {
     id == CLIENT_ID && ClientSecret::new(secret) == shared.client_secret
 }
@@ -195,7 +219,7 @@ fn granted(issued: &Issued) -> HttpResponse {
     HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({
         "access_token": issued.access.expose(),
         "token_type": "Bearer",
-        "expires_in": LIFETIME,
+        "expires_in": LIFETIME.whole_seconds(),
         "refresh_token": issued.refresh.expose(),
         "scope": issued.scope,
     }))

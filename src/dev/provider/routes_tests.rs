@@ -5,6 +5,7 @@ use url::form_urlencoded;
 use super::{super::super::folder::Folder, *};
 use crate::seams::{SystemClock, SystemEntropy};
 
+const REDIRECT_URIS: &str = "http://127.0.0.1:8080/api/cloudlink/redirect";
 const REDIRECT_URI: &str = "http://127.0.0.1:8080/api/cloudlink/redirect/demo";
 /// RFC 7636, appendix B.
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -16,7 +17,7 @@ fn shared(scratch: &tempfile::TempDir) -> web::Data<Shared> {
     web::Data::new(Shared {
         grants: Mutex::new(Grants::open(Folder::open(scratch.path()).unwrap()).unwrap()),
         origin: "http://localhost:8082".to_owned(),
-        redirect_uri: REDIRECT_URI.to_owned(),
+        redirect_uris: REDIRECT_URIS.to_owned(),
         client_secret: ClientSecret::new("the-secret"),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
@@ -96,7 +97,7 @@ async fn allowing_leads_to_tokens_that_can_be_refreshed_and_revoked() {
     assert_eq!(returned(&answer, "iss").as_deref(), Some("http://localhost:8082"));
     let code = returned(&answer, "code").unwrap();
     let tokens: Value = test::read_body_json(post(&shared, "/token", &redemption(&code)).await).await;
-    assert_eq!((&tokens["expires_in"], &tokens["scope"]), (&LIFETIME.into(), &SCOPE.into()));
+    assert_eq!((&tokens["expires_in"], &tokens["scope"]), (&3600.into(), &SCOPE.into()));
 
     let refresh = tokens["refresh_token"].as_str().unwrap();
     let client = vec![("client_id", CLIENT_ID), ("client_secret", "the-secret")];
@@ -122,7 +123,13 @@ async fn denying_sends_the_error_and_no_code() {
 async fn an_unknown_client_or_redirect_uri_is_sent_nowhere() {
     let scratch = tempfile::tempdir().unwrap();
     let shared = shared(&scratch);
-    for (name, value) in [("client_id", "other"), ("redirect_uri", "http://127.0.0.1:8080/elsewhere")] {
+    for (name, value) in [
+        ("client_id", "other"),
+        ("redirect_uri", "http://127.0.0.1:8080/elsewhere"),
+        ("redirect_uri", REDIRECT_URIS),
+        ("redirect_uri", "http://127.0.0.1:8080/api/cloudlink/redirect/../elsewhere"),
+        ("redirect_uri", "http://127.0.0.1:8080/api/cloudlink/redirect.evil.example/demo"),
+    ] {
         let answer = get(&shared, &with(authorization(), name, value)).await;
         assert_eq!((answer.status().as_u16(), answer.headers().contains_key("location")), (400, false));
     }
@@ -150,7 +157,7 @@ async fn a_code_goes_to_the_client_that_asked_and_to_nobody_else() {
         ("client_secret", "guessed", 401),
         ("client_id", "other", 401),
         ("code_verifier", "guessed", 400),
-        ("redirect_uri", "http://127.0.0.1:8080/elsewhere", 400),
+        ("redirect_uri", "http://127.0.0.1:8080/api/cloudlink/redirect/other", 400),
         ("grant_type", "password", 400),
     ] {
         let code = returned(&decided(&shared, "allow").await, "code").unwrap();
@@ -168,4 +175,26 @@ async fn a_consent_page_counts_once() {
     let form = vec![("request", request), ("decision", "allow")];
     assert_eq!(post(&shared, "/decision", &form).await.status(), 303);
     assert_eq!(post(&shared, "/decision", &form).await.status(), 410);
+}
+
+#[actix_web::test]
+async fn any_plugin_of_this_cloudlink_may_be_sent_back_to() {
+    let scratch = tempfile::tempdir().unwrap();
+    let other = "http://127.0.0.1:8080/api/cloudlink/redirect/thermostat";
+    let answer = get(&shared(&scratch), &with(authorization(), "redirect_uri", other)).await;
+    assert_eq!(answer.status(), 200);
+}
+
+#[actix_web::test]
+async fn the_api_answers_who_has_an_access_token() {
+    let scratch = tempfile::tempdir().unwrap();
+    let shared = shared(&scratch);
+    let code = returned(&decided(&shared, "allow").await, "code").unwrap();
+    let tokens: Value = test::read_body_json(post(&shared, "/token", &redemption(&code)).await).await;
+    let app = test::init_service(App::new().app_data(shared.clone()).configure(configure)).await;
+    for (member, status) in [("access_token", 200), ("refresh_token", 401)] {
+        let bearer = format!("Bearer {}", tokens[member].as_str().unwrap());
+        let request = test::TestRequest::get().uri("/thermostats").insert_header(("authorization", bearer));
+        assert_eq!(test::call_service(&app, request.to_request()).await.status(), status, "{member}");
+    }
 }
