@@ -94,14 +94,11 @@ async fn measure(arguments: &Arguments, cluster: &Cluster) -> Result<()> {
             let cost = meter.since(&mark)?;
             let each = |spent: std::time::Duration| spent.as_secs_f64() * 1000.0 / calls as f64;
             let processors = each(cost.processors());
-            let ratio = match first.get(row) {
-                Some(first) => {
-                    format!("{:.2} times that of {} slots", processors / first, arguments.slots[0])
-                }
-                None => {
-                    first.push(processors);
-                    String::new()
-                }
+            let ratio = if let Some(first) = first.get(row) {
+                format!("{:.2} times that of {} slots", processors / first, arguments.slots[0])
+            } else {
+                first.push(processors);
+                String::new()
             };
             println!(
                 "  {:<28} {:>9.0} {:>12.3} {processors:>14.3}  {ratio}",

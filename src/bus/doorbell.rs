@@ -96,7 +96,9 @@ pub struct Knocks {
 impl Knocks {
     pub(super) fn new(bells: Arc<Doorbells>, device: DeviceId) -> Self {
         let bell = Arc::new(Doorbell::default());
-        lock(&bells.by_device).entry(device).or_default().push(Arc::clone(&bell));
+        let mut by_device = lock(&bells.by_device);
+        by_device.entry(device).or_insert_with(|| Vec::with_capacity(1)).push(Arc::clone(&bell));
+        drop(by_device);
         Self { bells, device, bell }
     }
 

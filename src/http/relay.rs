@@ -123,7 +123,7 @@ pub(super) fn access(
     }
     Ok(RelayAccess {
         device,
-        topics: claims.topics,
+        topics: Arc::new(claims.topics),
         expires_at: claims.expires_at,
         standing: Arc::new(TokenStanding { broker: broker.clone().into_inner(), proof }),
     })

@@ -249,7 +249,7 @@ impl Bench {
         let standing = Arc::clone(&self.standing) as Arc<dyn Standing>;
         RelayAccess {
             device: HOME,
-            topics: Topics::of_device(HOME, None),
+            topics: Arc::new(Topics::of_device(HOME, None)),
             expires_at: NOW + time::Duration::HOUR,
             standing,
         }

@@ -39,7 +39,7 @@ mod transport;
 mod upgraded;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -148,12 +148,23 @@ pub struct RelayParts {
 
 /// The relay of this replica. Clones are the same relay.
 #[derive(Clone)]
-pub struct Relay {
-    parts: Arc<RelayParts>,
+pub struct Relay(Arc<Shared>);
+
+/// What the clones of a relay share: each connection has one.
+pub struct Shared {
+    parts: RelayParts,
     connections: Connections,
     handshakes: Arc<Handshakes>,
     loader: Loader,
     requests: Requests,
+}
+
+impl Deref for Relay {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Relay {
@@ -170,13 +181,13 @@ impl Relay {
             most: settings.requests.places.total,
         };
         let carrier = Carrier::new(carrier, parts.entropy.as_ref());
-        Self {
+        Self(Arc::new(Shared {
             connections: Connections::new(settings.capacity),
             handshakes: Arc::new(Handshakes::new(settings.handshakes)),
             loader: Loader::new(Arc::clone(&parts.source), settings.database),
             requests: Requests::new(settings.requests, carrier),
-            parts: Arc::new(parts),
-        }
+            parts,
+        }))
     }
 
     /// Waits for a place among the handshakes, for a while. Ask before anything is done for one, and hand it to
@@ -231,7 +242,7 @@ impl Relay {
 
     /// The slow poll. Runs until dropped: one of these on every replica.
     pub async fn poll_slowly(self) {
-        poller::run(Arc::clone(&self.parts.source), self.connections, self.parts.settings.poll).await;
+        poller::run(Arc::clone(&self.parts.source), self.connections.clone(), self.parts.settings.poll).await;
     }
 
     /// Waits until every connection has ended, every poll is answered, and other replicas know what came of what

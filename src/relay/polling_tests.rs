@@ -83,7 +83,7 @@ async fn h04_a_waiting_poll_ends_when_its_token_is_revoked_or_has_expired() {
 async fn h05_a_slot_outside_the_topics_is_neither_seen_nor_acked() {
     let bench = bench([Slot::at("mine", 1), Slot::at("other", 1)]);
     let topics = Topics::of_device(HOME, Some(&"mine".parse().unwrap()));
-    let access = RelayAccess { topics, ..bench.access() };
+    let access = RelayAccess { topics: topics.into(), ..bench.access() };
     let events = bench.relay.poll(&access, LONG, Wanted::All).await.unwrap();
     assert_eq!(format!("{events:?}"), "[mine 1 customns/oauth]");
     let ack =

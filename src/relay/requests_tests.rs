@@ -39,7 +39,7 @@ async fn ask(bench: &Bench, inquiry: &Inquiry) -> Result<Reply, String> {
 }
 
 fn narrow(bench: &Bench, slot: &str) -> RelayAccess {
-    RelayAccess { topics: Topics::of_device(HOME, Some(&slot.parse().unwrap())), ..bench.access() }
+    RelayAccess { topics: Topics::of_device(HOME, Some(&slot.parse().unwrap())).into(), ..bench.access() }
 }
 
 /// The id of the next frame.
@@ -141,7 +141,7 @@ async fn who_only_hands_over_waits_until_a_connection_has_it() {
 #[tokio::test]
 async fn h11_a_connection_that_writes_nothing_is_busy() {
     let lines = Lines::default();
-    let _desk = lines.open(HOME, &Topics::of_device(HOME, None));
+    let _desk = lines.open(HOME, Topics::of_device(HOME, None).into());
     let mut brought = Vec::new();
     let mut answers = Vec::new();
     for _ in 0..=lines::MOST_WAITING {

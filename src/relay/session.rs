@@ -60,7 +60,7 @@ pub(super) enum Effect {
 /// The state of one connection.
 pub(super) struct Session {
     device: DeviceId,
-    topics: Topics,
+    topics: Arc<Topics>,
     expires_at: OffsetDateTime,
     heartbeat: u64,
     outbox: Outbox,
@@ -76,7 +76,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         device: DeviceId,
-        topics: Topics,
+        topics: Arc<Topics>,
         expires_at: OffsetDateTime,
         public_url: Arc<PublicUrl>,
         entropy: Arc<dyn Entropy>,

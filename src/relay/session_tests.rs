@@ -7,7 +7,14 @@ use crate::relay::fixture::{HOME, NOW, Slot, StandingStill, public_url};
 
 fn session_with(topics: Topics) -> Session {
     let settings = RelaySettings::default();
-    Session::new(HOME, topics, NOW + Duration::HOUR, public_url().into(), Arc::new(StandingStill), &settings)
+    Session::new(
+        HOME,
+        topics.into(),
+        NOW + Duration::HOUR,
+        public_url().into(),
+        Arc::new(StandingStill),
+        &settings,
+    )
 }
 
 fn session() -> Session {

@@ -23,7 +23,7 @@ pub struct RelayAccess {
     /// Its device.
     pub device: DeviceId,
     /// What it may hear and say.
-    pub topics: Topics,
+    pub topics: Arc<Topics>,
     /// When it ends.
     pub expires_at: OffsetDateTime,
     /// Whether it still stands.

@@ -109,7 +109,7 @@ async fn a_hub_gets_sixty_commands_a_minute_and_the_record_no_more() {
     let refused = command(&service, &home, "reboot", json!({})).await;
     assert!(refused.headers.contains_key("retry-after"));
     refused.expect(429);
-    service.clock.advance(std::time::Duration::from_mins(1));
+    service.clock.advance(time::Duration::MINUTE);
     command(&service, &home, "reboot", json!({})).await.expect(503);
 }
 

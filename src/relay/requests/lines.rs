@@ -32,7 +32,7 @@ pub(super) enum Brought {
 pub(super) struct Lines(Arc<Mutex<HashMap<DeviceId, Vec<Entry>>>>);
 
 struct Entry {
-    topics: Topics,
+    topics: Arc<Topics>,
     queue: Arc<Queue>,
 }
 
@@ -51,10 +51,13 @@ pub(super) struct Line {
 }
 
 impl Lines {
-    pub(super) fn open(&self, device: DeviceId, topics: &Topics) -> Desk {
+    pub(super) fn open(&self, device: DeviceId, topics: Arc<Topics>) -> Desk {
         let queue = Arc::<Queue>::default();
-        let topics = Topics { subs: topics.subs.clone(), publ: Vec::new() };
-        lock(&self.0).entry(device).or_default().push(Entry { topics, queue: Arc::clone(&queue) });
+        let mut lines = lock(&self.0);
+        // A device has one as a rule.
+        let entries = lines.entry(device).or_insert_with(|| Vec::with_capacity(1));
+        entries.push(Entry { topics, queue: Arc::clone(&queue) });
+        drop(lines);
         Desk::new(Line { lines: self.clone(), device, queue })
     }
 

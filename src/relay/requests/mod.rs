@@ -112,7 +112,7 @@ impl Requests {
 
     /// A desk for a connection, until dropped.
     pub(super) fn open(&self, access: &super::RelayAccess) -> Desk {
-        self.lines.open(access.device, &access.topics)
+        self.lines.open(access.device, Arc::clone(&access.topics))
     }
 
     /// Waits until what was taken for other replicas is over.
@@ -175,7 +175,8 @@ impl Relay {
     /// Takes what other replicas ask and this one can bring, and collects what they answered. Runs until the drain:
     /// one of these on every replica.
     pub async fn carry_requests(self) {
-        carrier::run(self.requests.carrier, self.requests.lines, self.parts.drain.clone()).await;
+        let Requests { carrier, lines, .. } = self.requests.clone();
+        carrier::run(carrier, lines, self.parts.drain.clone()).await;
     }
 }
 

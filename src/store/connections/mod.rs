@@ -101,12 +101,11 @@ impl Connections {
             let place = Arc::clone(&self.places).acquire_owned().await;
             let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
             let at_hand = self.spare().take();
-            let loan = match at_hand {
-                Some(AtHand { connection, since, thread, .. }) => Loan { connection, since, thread, place },
-                None => {
-                    let (connection, since) = (self.pool.acquire().await?, Instant::now());
-                    Loan { connection, since, thread: thread::current().id(), place }
-                }
+            let loan = if let Some(AtHand { connection, since, thread, .. }) = at_hand {
+                Loan { connection, since, thread, place }
+            } else {
+                let (connection, since) = (self.pool.acquire().await?, Instant::now());
+                Loan { connection, since, thread: thread::current().id(), place }
             };
             Ok(Lent { loan: Some(loan), connections: self.clone(), open: false })
         };
