@@ -23,8 +23,7 @@ pub(super) const PATH: &str = "/api/cloudlink/relay";
 /// Headers of one request, as many as the other listeners take.
 const MOST_HEADERS: usize = 96;
 
-/// A head that came whole.
-#[derive(Debug)]
+/// A head that came whole. No `Debug`: the access token is in it.
 pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// Its bytes; what comes behind them are frames.

@@ -9,7 +9,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use actix_web::{http::StatusCode, web};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -23,6 +23,7 @@ use super::{
     relay::BrokerCalls,
     relay_door::{Door, Entered},
     relay_head::{self, Head, PATH},
+    server,
     throttle::Throttles,
 };
 use crate::{
@@ -30,8 +31,6 @@ use crate::{
     relay::{Relay, SlotCalls, Wire},
 };
 
-/// Connections that wait to be accepted: when a replica dies, those of it come all at once.
-const BACKLOG: u32 = 4096;
 /// For the system to have descriptors again.
 const BREATH: Duration = Duration::from_millis(100);
 /// Bytes read at once of a head.
@@ -70,10 +69,7 @@ struct Served {
 impl RelayListener {
     /// Starts to listen at `address`.
     pub fn bind(address: SocketAddr, door: RelayDoor) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = server::bind(address)?;
         let calls = Arc::new(BrokerCalls(door.broker.clone().into_inner()));
         Ok(Self { address: listener.local_addr()?, listener, door: Arc::new(Served { door, calls }) })
     }

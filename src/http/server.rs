@@ -20,8 +20,8 @@ use tracing_actix_web::TracingLogger;
 use super::{connection, frame::Frame, hardening::harden, span::RouteSpan};
 use crate::relay::HangUp;
 
-/// Connections that wait to be accepted: a burst, when another replica has ended.
-const WAITING: u32 = 2048;
+/// Connections that wait to be accepted: when another replica dies, those of it come all at once.
+const BACKLOG: u32 = 4096;
 
 /// How long connections may take, and how many there may be.
 #[derive(Debug, Clone, Copy)]
@@ -62,14 +62,14 @@ pub struct Listening {
     /// Runs when awaited; its `handle` stops it.
     pub server: Server,
     /// Where connections come in.
-    pub door: Door,
+    pub socket: ListeningSocket,
 }
 
 /// The listening socket: closed before the server is stopped, which drops what it has accepted and not yet begun.
 #[derive(Debug)]
-pub struct Door(TcpListener);
+pub struct ListeningSocket(TcpListener);
 
-impl Door {
+impl ListeningSocket {
     /// From now on connections are refused, so that a balancer takes them elsewhere. What came before is served.
     pub fn close(&self) {
         // Where the system can't, the server's stop does it a moment later.
@@ -114,16 +114,17 @@ pub fn listen(
         Some(workers) => server.workers(workers),
         None => server,
     };
-    let listener = bind(address)?;
-    let (address, door) = (listener.local_addr()?, Door(listener.try_clone()?));
-    Ok(Listening { address, server: server.listen(listener)?.run(), door })
+    let listener = bind(address)?.into_std()?;
+    let (address, socket) = (listener.local_addr()?, ListeningSocket(listener.try_clone()?));
+    Ok(Listening { address, server: server.listen(listener)?.run(), socket })
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Waits at `address` for connections. Must be called on a tokio runtime.
+pub(super) fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(WAITING)?.into_std()
+    socket.listen(BACKLOG)
 }
 
 /// Raises the limit on open files to what the system allows this process, and says how many that are: a

@@ -8,13 +8,15 @@
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    FromRequest, HttpRequest, HttpResponse,
+    dev::Payload,
     http::{
         StatusCode,
         header::{self, HeaderName, HeaderValue},
     },
     web,
 };
+use futures_util::future::LocalBoxFuture;
 
 use super::{
     error::Problem,
@@ -71,7 +73,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 /// What a call is handled with.
 struct Call {
     request: HttpRequest,
-    payload: web::Payload,
+    payload: Payload,
     path: SlotPath,
     query: QueryPairs,
     client: ClientAddress,
@@ -80,36 +82,35 @@ struct Call {
     rates: web::Data<WebhookRates>,
 }
 
-#[expect(clippy::too_many_arguments, reason = "what actix extracts stands in the list")]
-async fn answered(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: SlotPath,
-    query: QueryPairs,
-    client: ClientAddress,
-    broker: web::Data<Broker>,
-    relay: web::Data<Relay>,
-    rates: web::Data<WebhookRates>,
-) -> Result<HttpResponse, Problem> {
-    let call = Call { request, payload, path, query, client, broker, relay, rates };
+impl FromRequest for Call {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            Ok(Self {
+                path: SlotPath::extract(&request).await?,
+                query: QueryPairs::extract(&request).await?,
+                client: ClientAddress::extract(&request).await?,
+                broker: web::Data::extract(&request).await?,
+                relay: web::Data::extract(&request).await?,
+                rates: web::Data::extract(&request).await?,
+                request,
+                payload,
+            })
+        })
+    }
+}
+
+async fn answered(call: Call) -> Result<HttpResponse, Problem> {
     match call.brought(Wanted::Response).await? {
         Reply::Response(response) => Ok(rendered(response)),
         Reply::HandedOver | Reply::Outcome { .. } => Ok(HttpResponse::Ok().finish()),
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "what actix extracts stands in the list")]
-async fn handed_over(
-    request: HttpRequest,
-    payload: web::Payload,
-    path: SlotPath,
-    query: QueryPairs,
-    client: ClientAddress,
-    broker: web::Data<Broker>,
-    relay: web::Data<Relay>,
-    rates: web::Data<WebhookRates>,
-) -> Result<HttpResponse, Problem> {
-    let call = Call { request, payload, path, query, client, broker, relay, rates };
+async fn handed_over(call: Call) -> Result<HttpResponse, Problem> {
     call.brought(Wanted::Nothing).await?;
     Ok(HttpResponse::Ok().finish())
 }
@@ -127,7 +128,7 @@ impl Call {
         self.rates.slot.take(&address, now).map_err(|wait| too_often("slot_rate", wait))?;
         self.prove_secret(&webhook)?;
         let place: Place = self.relay.reserve(address.device, Some(&address.slot))?;
-        let body = read_body(&self.request, self.payload.into_inner(), LARGEST_BODY, BODY_TIME).await;
+        let body = read_body(&self.request, self.payload, LARGEST_BODY, BODY_TIME).await;
         let body = body.inspect_err(|problem| {
             if problem.code() == "payload_too_large" {
                 refused("too_large");

@@ -5,8 +5,7 @@ use actix_web::web::Bytes;
 
 use super::{close::Close, inbound::Arrival};
 
-/// What is sent.
-#[derive(Debug)]
+/// What is sent. No `Debug`: it holds tokens.
 pub(super) enum Outgoing {
     /// Text messages, one after the other.
     Texts(Vec<String>),

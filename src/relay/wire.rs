@@ -19,8 +19,7 @@ use super::{
 /// Bytes read at once.
 const CHUNK: usize = 8 * 1024;
 
-/// A socket whose handshake is done.
-#[derive(Debug)]
+/// A socket whose handshake is done. No `Debug`: what is unread may hold secrets.
 pub struct Wire {
     stream: TcpStream,
     unread: Vec<u8>,

@@ -127,6 +127,19 @@ async fn what_came_behind_the_head_of_the_handshake_is_read() {
 }
 
 #[actix_web::test]
+async fn nothing_is_sent_behind_half_a_frame() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _reads_nothing = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let mut wire = Wire::new(stream, Vec::new());
+    assert_eq!(soon(wire.send(Outgoing::Ping)).await, Ok(()), "a whole frame is no half");
+    let huge = Outgoing::Texts(vec!["x".repeat(64 * 1024 * 1024)]);
+    let given_up = std::time::Duration::from_millis(100);
+    assert!(tokio::time::timeout(given_up, wire.send(huge)).await.is_err());
+    assert_eq!(soon(wire.send(Outgoing::Close(None))).await, Err(Gone));
+}
+
+#[actix_web::test]
 async fn h08_a_peer_that_sends_half_a_frame_and_no_more_is_silent() {
     let heartbeat = std::time::Duration::from_millis(100);
     let served = Served::start(Carrier::Wire, [], RelaySettings { heartbeat, ..quick() });

@@ -33,7 +33,7 @@ use crate::{
         health::Readiness,
         load::Load,
         relay_listener::RelayListener,
-        server::{Door, Tuning, listen},
+        server::{ListeningSocket, Tuning, listen},
         throttle::Throttles,
         webhook::WebhookRates,
     },
@@ -48,7 +48,7 @@ use crate::{
 const HASHES_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// Connections for the migrations: one works, one looks.
 const MIGRATING: u32 = 2;
-/// Between the closing of the door and the stop of who serves behind it.
+/// Between the closing of the sockets and the stop of who serves behind it.
 const LAST_ARRIVALS: Duration = Duration::from_millis(500);
 /// Kept at the end of a stop for what is still to be stored, and again for the database's connections.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ pub struct Application {
     readiness: Readiness,
     servers: Vec<actix_web::dev::Server>,
     relay_listener: Option<RelayListener>,
-    doors: Vec<Door>,
+    sockets: Vec<ListeningSocket>,
     public: SocketAddr,
     admin: SocketAddr,
     stop_background: CancellationToken,
@@ -204,7 +204,7 @@ impl Application {
             admin: admin.address,
             servers: vec![public.server, admin.server],
             relay_listener,
-            doors: vec![public.door, admin.door],
+            sockets: vec![public.socket, admin.socket],
             stop_background,
             stop_sweep: CancellationToken::new(),
             stop_relay,
@@ -276,9 +276,9 @@ impl Application {
             // Until the balancer has looked it sends more, which is served as ever.
             tokio::time::sleep(self.drain_delay).await;
         }
-        // Nobody waits at a door that is about to close.
+        // Nobody waits at a socket that is about to close.
         futures_util::future::join_all(handles.iter().map(ServerHandle::pause)).await;
-        self.doors.iter().for_each(Door::close);
+        self.sockets.iter().for_each(ListeningSocket::close);
         self.stop_relay.cancel();
         let drained = async {
             // Until workers have begun with whoever came in last.
