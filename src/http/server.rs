@@ -70,11 +70,38 @@ pub struct Listening {
 pub struct ListeningSocket(TcpListener);
 
 impl ListeningSocket {
+    /// From now on nobody begins a connection here: closing would reset those that the system has let in and nobody
+    /// has accepted, and a balancer may not send again what it has sent into one. Who asks meanwhile hears nothing,
+    /// asks again a second later (RFC 6298, section 2), and is refused by then. Systems other than Linux let them in.
+    pub fn turn_away(&self) {
+        #[cfg(target_os = "linux")]
+        // Without it a few connections may be reset, as without this function.
+        let _ = socket2::SockRef::from(&self.0).attach_filter(&first_packets_dropped());
+    }
+
     /// From now on connections are refused, so that a balancer takes them elsewhere. What came before is served.
     pub fn close(&self) {
         // Where the system can't, the server's stop does it a moment later.
         let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Read);
     }
+}
+
+/// A socket filter that drops what asks for a connection, and nothing that belongs to one.
+#[cfg(target_os = "linux")]
+fn first_packets_dropped() -> [socket2::SockFilter; 4] {
+    use socket2::SockFilter;
+    // Classic BPF: the 14th byte of a TCP header are its flags (RFC 9293, section 3.1).
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_ANY_BIT: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(JUMP_IF_ANY_BIT, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
 }
 
 impl fmt::Debug for Listening {

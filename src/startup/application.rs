@@ -48,6 +48,10 @@ use crate::{
 const HASHES_AT_ONCE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// Connections for the migrations: one works, one looks.
 const MIGRATING: u32 = 2;
+/// For connections that are being opened when nobody is let in any more.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+/// For the threads that accept to let go of their sockets: one that is late meets a closed one, and logs that.
+const PAUSING: Duration = Duration::from_millis(20);
 /// Between the closing of the sockets and the stop of who serves behind it.
 const LAST_ARRIVALS: Duration = Duration::from_millis(500);
 /// Kept at the end of a stop for what is still to be stored, and again for the database's connections.
@@ -269,15 +273,18 @@ impl Application {
             error = cluster_ended(cluster.as_mut()) => Some(error),
         };
 
-        tracing::info!("draining");
         self.readiness.drain();
+        tracing::info!("draining");
         let end = Instant::now() + self.drain.saturating_sub(LAST_MOMENT);
         if lost.is_none() {
             // Until the balancer has looked it sends more, which is served as ever.
             tokio::time::sleep(self.drain_delay).await;
         }
         // Nobody waits at a socket that is about to close.
+        self.sockets.iter().for_each(ListeningSocket::turn_away);
+        tokio::time::sleep(LAST_HANDSHAKES).await;
         futures_util::future::join_all(handles.iter().map(ServerHandle::pause)).await;
+        tokio::time::sleep(PAUSING).await;
         self.sockets.iter().for_each(ListeningSocket::close);
         self.stop_relay.cancel();
         let drained = async {

@@ -5,6 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 use crate::harness::{
     Answer, Attempt, Balancer, BalancerKind, Fleet, Home, Ledger, Load, Process, Provider, Reply, Service,
@@ -101,6 +106,33 @@ async fn a_replica_that_was_told_to_stop_serves_until_the_balancer_has_seen_it()
     .await;
     let (status, log) = process.ended().await;
     assert!(status.success(), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_let_in_is_answered_however_near_the_end() {
+    let service = Service::start().await;
+    let process = Process::start(&service, &[]).await;
+    let address = process.service.url.strip_prefix("http://").unwrap().to_owned();
+    let callers: JoinSet<usize> = (0..32).map(|_| call_until_refused(address.clone())).collect();
+    process.terminate();
+    let answered: usize = callers.join_all().await.into_iter().sum();
+    let (status, log) = process.ended().await;
+    assert!(status.success() && answered > 0, "{answered} answered: {log}");
+}
+
+/// Calls with a new connection each time: how often, until there was none. Who has one and gets no answer panics.
+async fn call_until_refused(address: String) -> usize {
+    for answered in 0.. {
+        let Ok(mut stream) = TcpStream::connect(&address).await else { return answered };
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}, after {answered}");
+    }
+    unreachable!()
 }
 
 #[tokio::test(flavor = "multi_thread")]
