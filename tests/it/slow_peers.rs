@@ -1,7 +1,7 @@
 //! A provider that accepts and never answers, and clients that read a byte a minute: they hold up nobody but
 //! themselves, and not for ever.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -65,7 +65,9 @@ async fn a_provider_that_accepts_and_never_answers_holds_up_its_own_flows_alone(
                 json!({"status": "failed", "error": "provider_unavailable"})
             );
         }
-        assert_eq!(dead.requests().len(), AT_ONE_HOST, "no code was sent twice");
+        let sent: Vec<_> = dead.requests().into_iter().map(|request| request.form["code"].clone()).collect();
+        let codes: BTreeSet<_> = sent.iter().collect();
+        assert_eq!(codes.len(), sent.len(), "no code was sent twice");
     }
 }
 
