@@ -4,19 +4,31 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Home, Hook, Provider, Service, call_with, hook, until};
+use crate::harness::{Home, Hook, Process, Provider, Service, call_with, hook, until};
 
 /// Two replicas that know of each other, and a home.
 async fn stage(settings: &[(&str, &str)]) -> (Service, Service, Home) {
     let (service, provider) = (Service::with(settings).await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
     let other = service.replica().await;
+    both_known(&service).await;
+    (service, other, home)
+}
+
+async fn both_known(service: &Service) {
     until("both to be known", async || {
-        let known: i64 = count(&service, "select count(*) from relay_replicas").await;
+        let known: i64 = count(service, "select count(*) from relay_replicas").await;
         (known == 2).then_some(())
     })
     .await;
-    (service, other, home)
+}
+
+/// A replica tends what lies there, some minutes later.
+async fn forget(service: &Service) {
+    service.clock.advance(time::Duration::minutes(2));
+    let (now, id) = (service.now(), cloudlink::domain::ids::ReplicaId(uuid::Uuid::from_u128(1)));
+    let store = &service.broker().store;
+    store.tend_relay_requests(id, now - time::Duration::minutes(1), now).await.unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test looks into the database behind the service's back")]
@@ -130,11 +142,50 @@ async fn j01_what_lies_between_replicas_is_sealed_and_what_nobody_fetched_is_for
     let (reply, ()) = tokio::join!(call.call(&service, &home), looks);
     assert_eq!(reply.status, 504);
     assert_eq!(count(&service, ROWS).await, 1, "taken, and never answered");
-    service.clock.advance(time::Duration::minutes(2));
-    let store = &service.broker().store;
-    let now = service.now();
-    let id = cloudlink::domain::ids::ReplicaId(uuid::Uuid::from_u128(1));
-    store.tend_relay_requests(id, now - time::Duration::minutes(1), now).await.unwrap();
+    forget(&service).await;
     assert_eq!(count(&service, ROWS).await, 0);
     assert_eq!(count(&service, "select count(*) from relay_replicas").await, 1, "who was not seen is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_its_plugin_was_asked_a_replica_leaves_a_504_and_a_row_that_is_forgotten() {
+    let (service, provider) =
+        (Service::with(&[("REQUESTS__ANSWER_SECONDS", "3")]).await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let process = Process::start(&service, &[]).await;
+    both_known(&service).await;
+    let mut relay = home.relay(&process.service).await;
+    let dies = async {
+        relay.asked().await;
+        process.kill().await;
+    };
+    let (reply, ()) = tokio::join!(hook(&service, &home), dies);
+    assert_eq!(reply.expect(504)["code"], "no_answer");
+    assert_eq!(count(&service, ROWS).await, 1, "taken, and never answered");
+    forget(&service).await;
+    assert_eq!(count(&service, ROWS).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_waited_for_an_answer_a_replica_leaves_a_row_that_is_forgotten() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let process = Process::start(&service, &[]).await;
+    both_known(&service).await;
+    let mut relay = home.relay(&service).await;
+    let path = format!("/api/eisy/pg3/webhook/response/{}/{}", home.device, home.slot);
+    let call = tokio::spawn(process.service.request(Method::POST, &path).send());
+    let asked = relay.asked().await;
+    process.kill().await;
+    assert!(call.await.unwrap().is_err(), "nobody is left who could answer");
+    relay.answer(&asked, 200, json!({}), b"too late").await;
+    until("the answer to lie there", async || {
+        let answered = "select count(*) from relay_requests where answer is not null";
+        (count(&service, answered).await == 1).then_some(())
+    })
+    .await;
+    forget(&service).await;
+    assert_eq!(count(&service, ROWS).await, 0);
+    let (reply, _) = tokio::join!(hook(&service, &home), relay.answers("the next one"));
+    assert_eq!(reply.status, 200, "it was brought once, and the next call is the next thing asked");
 }
