@@ -123,9 +123,10 @@ async fn what_is_answered_too_late_is_known_and_breaks_nothing() {
     let (reply, id) = tokio::join!(ask(&bench, &inquiry), next(&mut desk));
     assert_eq!(reply, Err("no_answer".to_owned()));
     assert_eq!(desk.largest_message(), LARGEST_RESPONSE, "a late answer may be large");
-    let Said::Wrong(error) = desk.hear(&answer(&id, 200)) else { panic!() };
+    let Said::Late(error) = desk.hear(&answer(&id, 200)) else { panic!() };
     assert_eq!(error.code, "unknown_request");
     assert_eq!(desk.largest_message(), LARGEST_MESSAGE);
+    assert_eq!(desk.hear(&answer(&id, 200)), Said::Other, "once");
 }
 
 #[tokio::test]
@@ -133,9 +134,12 @@ async fn who_only_hands_over_waits_until_a_connection_has_it() {
     let bench = bench(LONG);
     let mut desk = bench.relay.requests.open(&bench.access());
     let inquiry = request(Wanted::Nothing);
-    let (reply, _) = tokio::join!(ask(&bench, &inquiry), next(&mut desk));
+    let (reply, id) = tokio::join!(ask(&bench, &inquiry), next(&mut desk));
     assert_eq!(reply, Ok(Reply::HandedOver));
-    assert_eq!(desk.largest_message(), LARGEST_MESSAGE, "nothing is awaited");
+    assert_eq!(desk.largest_message(), LARGEST_RESPONSE, "a plugin answers, not knowing that nobody waits");
+    assert_eq!(desk.hear(&answer(&id, 200)), Said::Answer);
+    assert_eq!(desk.largest_message(), LARGEST_MESSAGE);
+    assert_eq!(desk.hear(&answer(&id, 200)), Said::Other, "once");
 }
 
 #[tokio::test]

@@ -162,10 +162,10 @@ impl Session {
         }
     }
 
-    /// An answer came to what the peer was asked.
-    pub(super) fn answered(&mut self) -> Vec<Effect> {
+    /// An answer came to what the peer was asked, maybe too late. It counts towards no limit: what was asked did.
+    pub(super) fn answered(&mut self, error: Option<FrameError>) -> Vec<Effect> {
         self.silent_beats = 0;
-        Vec::new()
+        error.map(|error| Effect::Send(ServerFrame::Error(error))).into_iter().collect()
     }
 
     /// A frame came that something is wrong with.

@@ -136,7 +136,8 @@ impl<T: Transport> Line<T> {
                 arrival = self.transport.recv(desk.largest_message()) => match arrival {
                     Arrival::Text(text) => match desk.hear(&text) {
                         Said::Other => self.session.text(&text, self.relay.clock().now()),
-                        Said::Answer => self.session.answered(),
+                        Said::Answer => self.session.answered(None),
+                        Said::Late(error) => self.session.answered(Some(error)),
                         Said::Wrong(error) => self.session.misspoke(error, self.relay.clock().now()),
                     },
                     Arrival::Ping(payload) => self.session.ping(payload, self.relay.clock().now()),

@@ -83,9 +83,13 @@ async fn without_a_response_the_caller_goes_on_at_once() {
     assert_eq!((reply.status, reply.text.as_str()), (200, ""));
     let asked = relay.asked().await;
     assert_eq!(asked["body"], "eA==");
-    relay.answer(&asked, 200, json!({}), b"").await;
+    for _ in 0..2 {
+        relay.answer(&asked, 200, json!({}), b"").await;
+    }
     let error = relay.next().await;
-    assert_eq!(error["code"], "unknown_request", "nobody waits: {error}");
+    assert_eq!(error["code"], "unknown_request", "the second one: {error}");
+    relay.send(&json!({"type": "unheard-of"})).await;
+    assert_eq!(relay.next().await["code"], "unknown_type", "and that was all");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,4 +264,24 @@ async fn answers_count_towards_no_limit_of_messages() {
         }
     };
     tokio::join!(plugin, caller);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_answers_where_nobody_waits_keeps_its_connection_and_its_messages() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let mut relay = home.relay(&service).await;
+    // More than the messages of a minute, and the first longer than another frame may be.
+    for number in 0..=100 {
+        let call = Hook { kind: "noresponse", ..Hook::default() };
+        let (reply, asked) = tokio::join!(call.call(&service, &home), relay.asked());
+        assert_eq!(reply.status, 200);
+        relay.answer(&asked, 200, json!({}), &vec![7; if number == 0 { 100_000 } else { 2 }]).await;
+    }
+    relay.send(&json!({"type": "nothing that is known"})).await;
+    assert_eq!(
+        relay.next_but_events().await["code"],
+        "unknown_type",
+        "no other error before, and still within bounds"
+    );
 }

@@ -1,8 +1,8 @@
 //! One connection's part in requests and commands: what waits to be written, and what is still to be answered.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::lines::Line;
 use crate::{
@@ -14,8 +14,10 @@ use crate::{
     relay::protocol::{FrameError, LARGEST_MESSAGE, ServerFrame},
 };
 
-/// Ids that one connection remembers: of what is not answered, and of what was answered too late.
+/// Ids that one connection remembers: of what is not answered yet, whether or not somebody still waits.
 const MOST_REMEMBERED: usize = 256;
+/// For as long an answer may be as large as one that somebody waits for; nobody waits longer than that.
+const ANSWERED_BY: Duration = Duration::from_secs(120);
 
 /// An inquiry on its way to a connection. Dropped without an answer, it tells its asker that nobody has it.
 pub(super) struct Errand {
@@ -30,16 +32,33 @@ pub(super) struct Errand {
 pub(in crate::relay) enum Said {
     /// Something else: treat it as ever.
     Other,
-    /// An answer, which was passed on.
+    /// An answer, which was passed on, or which nobody ever waited for.
     Answer,
-    /// An answer that is none, or that nobody waits for any more.
+    /// An answer that nobody waits for any more.
+    Late(FrameError),
+    /// An answer that is none.
     Wrong(FrameError),
 }
 
 /// The desk of a connection.
 pub(in crate::relay) struct Desk {
     line: Line,
-    asked: VecDeque<(InquiryId, Wanted, oneshot::Sender<Object>)>,
+    asked: VecDeque<Asked>,
+}
+
+/// What the peer was asked and has not answered.
+struct Asked {
+    id: InquiryId,
+    wanted: Wanted,
+    at: Instant,
+    /// Nothing where nobody ever waited for more than that the peer has it.
+    answer: Option<oneshot::Sender<Object>>,
+}
+
+impl Asked {
+    fn is_awaited(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| !answer.is_closed())
+    }
 }
 
 impl Desk {
@@ -50,42 +69,47 @@ impl Desk {
     /// Waits for something to write. Nothing is lost if the future is dropped.
     pub(in crate::relay) async fn next(&mut self) -> ServerFrame {
         let Errand { id, wanted, frame, answer } = self.line.next().await;
-        match wanted {
-            // Nobody waits for more than that somebody has it.
-            Wanted::Nothing => drop(answer.send(Object::new())),
-            Wanted::Response | Wanted::Outcome => {
-                if self.asked.len() >= MOST_REMEMBERED {
-                    // Rather one that nobody waits for any more than one that somebody does.
-                    let late = self.asked.iter().position(|(_, _, answer)| answer.is_closed());
-                    self.asked.remove(late.unwrap_or_default());
-                }
-                self.asked.push_back((id, wanted, answer));
+        let answer = match wanted {
+            Wanted::Nothing => {
+                drop(answer.send(Object::new()));
+                None
             }
+            Wanted::Response | Wanted::Outcome => Some(answer),
+        };
+        if self.asked.len() >= MOST_REMEMBERED {
+            // Rather one that nobody waits for than one that somebody does.
+            let unawaited = self.asked.iter().position(|asked| !asked.is_awaited());
+            self.asked.remove(unawaited.unwrap_or_default());
         }
+        self.asked.push_back(Asked { id, wanted, at: Instant::now(), answer });
         ServerFrame::Inquiry(frame)
     }
 
     /// Bytes of the largest message that the peer may send now.
     pub(in crate::relay) fn largest_message(&self) -> usize {
-        if self.asked.is_empty() { LARGEST_MESSAGE } else { LARGEST_RESPONSE }
+        let expected = self.asked.back().is_some_and(|newest| newest.at.elapsed() < ANSWERED_BY);
+        if expected { LARGEST_RESPONSE } else { LARGEST_MESSAGE }
     }
 
     /// Looks at what the peer sent: an answer to what it was asked is taken here, and counts towards no limit, since
     /// whoever asked was counted.
     pub(in crate::relay) fn hear(&mut self, text: &str) -> Said {
+        self.asked.retain(|asked| asked.is_awaited() || asked.at.elapsed() < ANSWERED_BY);
         if self.asked.is_empty() || text.len() > LARGEST_RESPONSE {
             return Said::Other;
         }
         let Ok(members) = json::parse_object(text.as_bytes()) else { return Said::Other };
         let member = |name| members.get(name).and_then(serde_json::Value::as_str);
         let id = member("id").and_then(|id| id.parse::<InquiryId>().ok());
-        let at = self.asked.iter().position(|(asked, ..)| Some(*asked) == id);
+        let at = self.asked.iter().position(|asked| Some(asked.id) == id);
         let (Some("response"), Some(at)) = (member("type"), at) else { return Said::Other };
-        let wanted = self.asked.get(at).map_or(Wanted::Nothing, |(_, wanted, _)| *wanted);
+        let wanted = self.asked.get(at).map_or(Wanted::Nothing, |asked| asked.wanted);
         if let Err(detail) = Reply::read(wanted, &members) {
             return Said::Wrong(FrameError::new("invalid_response", detail));
         }
-        let passed_on = self.asked.remove(at).is_some_and(|(_, _, answer)| answer.send(members).is_ok());
-        if passed_on { Said::Answer } else { Said::Wrong(FrameError::unknown_request()) }
+        match self.asked.remove(at).and_then(|asked| asked.answer).map(|answer| answer.send(members)) {
+            Some(Err(_)) => Said::Late(FrameError::unknown_request()),
+            Some(Ok(())) | None => Said::Answer,
+        }
     }
 }
