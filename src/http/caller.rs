@@ -48,6 +48,14 @@ impl Caller {
         }
     }
 
+    /// The owner, where a device knows of itself alone.
+    pub fn owner_of(&self, device: DeviceId) -> Result<(), Problem> {
+        match self {
+            Self::Device(own, _) if *own != device => Err(Problem::not_found()),
+            Self::Owner | Self::Device(..) => self.owner(),
+        }
+    }
+
     /// The owner, or the device itself with whatever it logged in, unless its token is for one slot alone.
     pub fn owner_or_device(&self, device: DeviceId) -> Result<(), Problem> {
         match self {

@@ -81,7 +81,7 @@ async fn remove(
     path: DevicePath,
     client: ClientAddress,
 ) -> Result<HttpResponse, Problem> {
-    caller.owner()?;
+    caller.owner_of(path.device)?;
     if broker.remove_device(path.device, &caller.origin(client)).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {

@@ -137,7 +137,7 @@ async fn i10_what_is_anothers_is_answered_exactly_like_what_does_not_exist() {
             };
             let (foreign, unknown) = (ask(&victims).await, ask(&nobodys).await);
             assert!(same(&foreign, &unknown), "{method} {path}: {} {}", foreign.text, unknown.text);
-            assert_eq!(foreign.status, if by == By::Owner { 403 } else { 404 }, "{method} {path}");
+            assert_eq!(foreign.status, 404, "{method} {path}");
         }
         // Its own device, another's flow or key.
         if path.contains("{flow}") || path.contains("{key}") {

@@ -59,6 +59,11 @@ async fn a_device_is_enrolled_shown_renamed_and_removed_with_its_tokens() {
     assert_eq!(by_device(Method::GET, None).await.expect(200)["name"], "Küche 🏠");
 
     assert_eq!(by_device(Method::DELETE, None).await.expect(403)["code"], "forbidden");
+    let stranger = Home::bare(&service).await;
+    let somebody = stranger.call(&service, Method::DELETE, &path, None).await.expect(404);
+    let nobody = format!("/api/devices/{}", home.elsewhere().device);
+    let nobody = stranger.call(&service, Method::DELETE, &nobody, None).await;
+    assert_eq!(nobody.expect(404), somebody, "like one that does not exist");
     let removed = service.owner(Method::DELETE, &path, None).await;
     assert_eq!((removed.status, removed.text.as_str()), (204, ""));
     assert_eq!(by_device(Method::GET, None).await.status, 401);
