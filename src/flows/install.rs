@@ -50,12 +50,13 @@ pub enum InstallError {
 }
 
 impl Broker {
-    /// Installs a plugin into a slot, or copies its configuration anew, keeping the overrides.
+    /// Installs a plugin into a slot, or copies its configuration anew, keeping the overrides, and the variables too
+    /// where none are given.
     pub async fn install(
         &self,
         address: &SlotAddress,
         plugin: &PluginId,
-        variables: BTreeMap<String, String>,
+        variables: Option<BTreeMap<String, String>>,
         by: &Origin,
     ) -> Result<Installed, InstallError> {
         self.store.find_device(address.device).await?.ok_or(InstallError::UnknownDevice)?;
@@ -63,8 +64,13 @@ impl Broker {
         for _ in 0..ATTEMPTS {
             let present = self.store.find_state(address).await?;
             let put = match &present {
-                None => self.create(address, plugin, &row.configuration, &variables, by).await?,
-                Some(state) => self.copy_anew(state, plugin, &row.configuration, &variables, by).await?,
+                None => {
+                    let variables = variables.clone().unwrap_or_default();
+                    self.create(address, plugin, &row.configuration, &variables, by).await?
+                }
+                Some(state) => {
+                    self.copy_anew(state, plugin, &row.configuration, variables.as_ref(), by).await?
+                }
             };
             match (put, &present) {
                 (PutSlot::Done, None) => return Ok(Installed::Created),
@@ -99,12 +105,15 @@ impl Broker {
         state: &SlotState,
         plugin: &PluginId,
         copy: &Document,
-        variables: &BTreeMap<String, String>,
+        given: Option<&BTreeMap<String, String>>,
         by: &Origin,
     ) -> Result<PutSlot, InstallError> {
         let overrides = &state.configuration.overrides;
-        let newer =
-            self.parse_effective(&copy.merged_with(overrides), variables).map_err(InstallError::Invalid)?;
+        let newer = plugin::parse(&copy.merged_with(overrides), self.settings.egress)
+            .map_err(InstallError::Invalid)?
+            .configuration;
+        let variables = &given.cloned().unwrap_or_else(|| kept_variables(state, plugin, &newer));
+        newer.variables(variables).map_err(InstallError::Invalid)?;
         let unchanged = state.plugin == *plugin
             && state.configuration.copy.members() == copy.members()
             && state.configuration.variables == *variables;
@@ -148,6 +157,17 @@ impl Broker {
     pub(super) fn draw_credentials(&self) -> SlotCredentials {
         SlotCredentials::draw(self.entropy())
     }
+}
+
+/// What a slot has for those variables that the newer configuration of its plugin still asks for.
+fn kept_variables(
+    state: &SlotState,
+    plugin: &PluginId,
+    newer: &OauthConfiguration,
+) -> BTreeMap<String, String> {
+    let stored = state.configuration.variables.iter().filter(|_| state.plugin == *plugin);
+    let asked = stored.filter(|(name, _)| newer.variables.contains_key(*name));
+    asked.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Tokens stay only where the newer configuration is of the same plugin, for the same client at the same hosts.

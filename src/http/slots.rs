@@ -51,8 +51,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 #[derive(Deserialize)]
 struct Installation {
     plugin: String,
-    #[serde(default)]
-    variables: BTreeMap<String, String>,
+    variables: Option<BTreeMap<String, String>>,
 }
 
 async fn install(

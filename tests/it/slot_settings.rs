@@ -85,6 +85,23 @@ async fn variables_are_asked_for_each_slot_and_used_in_endpoints_and_parameters(
     assert_eq!((sent.url.path(), sent.query["mode"].as_str()), ("/eu/authorize", "live"));
     browser.callback(&service, &sent, &[("code", "c")]).await;
     assert_eq!(provider.asked(1).await[0].target, "/eu/a%2Fb%3Fc");
+
+    let again = async |body: Value| home.call(&service, Method::PUT, &home.at(""), Some(body)).await;
+    let kept = again(json!({"plugin": "acme"})).await.expect(200);
+    assert_eq!(kept["status"], "linked", "left out, the values stay, and so do the tokens");
+    assert_eq!(
+        fields(again(json!({"plugin": "acme", "variables": {}})).await),
+        ["/variables/region", "/variables/shop"]
+    );
+    let mut configuration = provider.configuration();
+    configuration["variables"] = json!({"region": {"pattern": "us"}});
+    configuration["token_endpoint"] = format!("{}/{{region}}/token", provider.url).into();
+    service.owner(Method::PUT, "/api/plugins/acme", Some(configuration)).await.expect(200);
+    assert_eq!(
+        fields(again(json!({"plugin": "acme"})).await),
+        ["/variables/region"],
+        "what fits no more is asked for"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -92,7 +92,7 @@ async fn install(
             &"is there already: choose another name, or install again on its own page",
         ),
         Ok(address) => {
-            match broker.install(address, &plugin, variables.clone(), &posted.visit.origin()).await {
+            match broker.install(address, &plugin, Some(variables.clone()), &posted.visit.origin()).await {
                 Ok(Installed::Created) => return Ok(done(&slot_page(address), "slot-installed")),
                 Ok(Installed::Replaced) => return Ok(done(&slot_page(address), "slot-again")),
                 Err(error) => Complaint::of(error)?,
