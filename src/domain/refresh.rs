@@ -15,6 +15,8 @@ use super::{
 const LEAST_PAUSE: Duration = Duration::seconds(3);
 /// A token with less than this left is not handed out, if a new one can be had.
 const LEAST_LEFT: Duration = Duration::seconds(60);
+/// How long access tokens live with most providers.
+const USUAL_LIFE: Duration = Duration::hours(1);
 /// A moment further ahead than this was written by a clock that was wrong, or is now.
 const CLOCK_TOLERANCE: Duration = Duration::minutes(5);
 /// The wait after the first failure; it doubles with each, up to [`LONGEST_BACKOFF`].
@@ -54,6 +56,12 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
+    /// That of a token which somebody else obtained, nobody knows when: what is left of it is not taken for all of it.
+    pub fn of_unknown_age(expires_at: Option<OffsetDateTime>, now: OffsetDateTime) -> Self {
+        let hour_before = expires_at.and_then(|at| at.checked_sub(USUAL_LIFE));
+        Self { obtained_at: hour_before.map_or(now, |before| before.min(now)), expires_at }
+    }
+
     /// The latest moment to refresh: `margin` before the end, or half the lifetime where that is less.
     fn latest(&self, margin: Duration) -> Option<OffsetDateTime> {
         let expires_at = self.expires_at?;
@@ -162,6 +170,17 @@ mod tests {
         assert_eq!(scheduled(3600, 0), 3480);
         assert_eq!(scheduled(3600, 255), 3360);
         assert_eq!(scheduled(600, 255), 420, "a tenth of a short life at most");
+    }
+
+    #[test]
+    fn what_is_left_of_a_token_of_unknown_age_is_not_its_whole_life() {
+        let of_unknown_age = |seconds| Lifetime::of_unknown_age(Some(NOW + Duration::seconds(seconds)), NOW);
+        assert!(life(59).is_fit_for_use(NOW), "half of it and more");
+        assert!(!of_unknown_age(59).is_fit_for_use(NOW));
+        assert!(of_unknown_age(60).is_fit_for_use(NOW));
+        assert!(!of_unknown_age(60).lasts(Duration::seconds(61), NOW));
+        assert_eq!(of_unknown_age(7200), life(7200));
+        assert_eq!(Lifetime::of_unknown_age(None, NOW), Lifetime { obtained_at: NOW, expires_at: None });
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use time::OffsetDateTime;
 use url::Url;
 
 use super::Broker;
@@ -12,6 +13,7 @@ use crate::{
         imported::Imported,
         json::Object,
         plugin::{self, Custody, FieldError},
+        refresh::Lifetime,
         secret::{RefreshHandle, RefreshToken},
         slot::{SlotState, has_form_of_handle},
         tokens::TokenSet,
@@ -69,8 +71,11 @@ impl Broker {
             Imported::RefreshTokenAlone { token, members } => {
                 // Good once, perhaps: it is not spent again for a slot that changed meanwhile.
                 let tokens = self.first_tokens(&state, &token, members).await?;
-                match self.put_tokens(&state, Some(&tokens), by).await? {
-                    PutTokens::Linked(_) => Ok(()),
+                match self.put_tokens(&state, Some(&tokens), self.now(), by).await? {
+                    PutTokens::Linked(_) => {
+                        self.bus.knock(address);
+                        Ok(())
+                    }
                     PutTokens::Conflict => Err(ImportError::Contended),
                 }
             }
@@ -95,10 +100,15 @@ impl Broker {
         by: &Origin,
     ) -> Result<(), ImportError> {
         for _ in 0..ATTEMPTS {
-            let custody = state.custody;
-            if let PutTokens::Linked(_) = self.put_tokens(&state, tokens.as_ref(), by).await? {
-                if let Some(tokens) = &tokens {
-                    self.refresh_soon(&state.address, tokens);
+            let (custody, now) = (state.custody, self.now());
+            let expires_at = tokens.as_ref().and_then(TokenSet::expires_at);
+            let lifetime = Lifetime::of_unknown_age(expires_at, now);
+            let put = self.put_tokens(&state, tokens.as_ref(), lifetime.obtained_at, by).await?;
+            if let PutTokens::Linked(_) = put {
+                if lifetime.is_fit_for_use(now) {
+                    self.bus.knock(&state.address);
+                } else {
+                    self.refresh_first(&state.address);
                 }
                 return Ok(());
             }
@@ -114,28 +124,27 @@ impl Broker {
         &self,
         state: &SlotState,
         tokens: Option<&TokenSet>,
+        obtained_at: OffsetDateTime,
         by: &Origin,
     ) -> Result<PutTokens, StoreError> {
         let (address, seen) = (&state.address, state.configuration_version);
-        let put = self.store.put_tokens(address, seen, tokens, by, self.now()).await?;
+        let put = self.store.put_tokens(address, seen, tokens, obtained_at, by, self.now()).await?;
         if let PutTokens::Linked(version) = put {
-            self.bus.knock(address);
             tracing::info!(slot = %address, %version, "tokens taken over");
         }
         Ok(put)
     }
 
-    /// Tokens that are over, or of which nobody knows when they are, are refreshed before somebody asks for them.
-    fn refresh_soon(&self, address: &SlotAddress, tokens: &TokenSet) {
-        if tokens.expires_at().is_none_or(|at| at > self.now()) {
-            return;
-        }
+    /// Tokens that are over, or nearly so, are refreshed before their plugin is told, if they can be: its own library
+    /// may wait for ever for one that lives so short.
+    fn refresh_first(&self, address: &SlotAddress) {
         let (broker, address) = (self.clone(), address.clone());
         let refreshing = async move {
             if let Err(error) = broker.fresh_token(&address, super::Need::ForUse).await {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(slot = %address, error, "imported tokens are not refreshed yet");
             }
+            broker.bus.knock(&address);
         };
         self.exchanges.spawn_on(refreshing, &self.runtime);
     }

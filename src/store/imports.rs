@@ -27,11 +27,13 @@ impl Store {
     /// Links a slot with tokens that its plugin had, or, with none, because its plugin keeps them: one statement,
     /// guarded by the version of the configuration that the tokens are for. They are told as tokens and not as a consent,
     /// even where a consent or its end was not acknowledged; a refresh of the tokens before can't end any more.
+    /// `obtained_at` is the tokens' beginning, as far as anybody knows.
     pub async fn put_tokens(
         &self,
         address: &SlotAddress,
         seen: Version,
         tokens: Option<&TokenSet>,
+        obtained_at: OffsetDateTime,
         by: &Origin,
         now: OffsetDateTime,
     ) -> Result<PutTokens, StoreError> {
@@ -45,7 +47,7 @@ impl Store {
                 returning device, name, version),
             kept as (
                 insert into grants (device, slot, tokens, scope, expires_at, obtained_at, refresh_at, refresh_set_at)
-                select device, name, $4::bytea, $5, $6, $7, $7, $7 from linked where $4::bytea is not null
+                select device, name, $4::bytea, $5, $6, $12, $7, $7 from linked where $4::bytea is not null
                 on conflict (device, slot) do update set tokens = excluded.tokens, scope = excluded.scope,
                     expires_at = excluded.expires_at, obtained_at = excluded.obtained_at,
                     refresh_at = excluded.refresh_at, refresh_set_at = excluded.refresh_set_at,
@@ -67,7 +69,8 @@ impl Store {
             by.actor.to_string(),
             by.address(),
             Action::TokensImported.as_str(),
-            subject(address)
+            subject(address),
+            obtained_at
         )
         .fetch_optional(&self.pool)
         .await?;

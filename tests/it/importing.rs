@@ -243,6 +243,26 @@ async fn tokens_whose_end_is_in_some_clocks_local_time_are_refreshed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokens_near_their_end_are_refreshed_before_their_plugin_is_told() {
+    let (service, provider, home) = stage().await;
+    let mut relay = home.relay(&service).await;
+    relay.event("customns", Some("oauth")).await;
+    let fresh = json!({"access_token": "at-new", "refresh_token": "rt-new", "expires_in": 3600});
+    provider.next(Answer::Json(200, fresh));
+    let tokens = json!({"access_token": "at-old", "refresh_token": "rt-home", "expires_in": 59});
+    assert_eq!(import(&service, &home, tokens).await.status, 204);
+    let told = relay.event("customns", Some("oauthTokens")).await;
+    assert_eq!(told["data"]["access_token"], "at-new", "and not the one with less than a minute");
+    assert_eq!(provider.asked(1).await[0].form["refresh_token"], "rt-home");
+
+    let tokens = json!({"access_token": "at-short", "refresh_token": "rt-home", "expires_in": 59});
+    provider.next(Answer::Json(503, json!({})));
+    assert_eq!(import(&service, &home, tokens).await.status, 204);
+    let told = relay.event("customns", Some("oauthTokens")).await;
+    assert_eq!(told["data"]["access_token"], "at-short", "told all the same where the provider is away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_alone_is_traded_for_tokens_first() {
     let (service, provider, home) = stage().await;
     provider.next(Answer::Json(400, json!({"error": "invalid_grant"})));
