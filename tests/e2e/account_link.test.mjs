@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { HomeAssistant, integrationCompiles } from './home_assistant.mjs';
+import { HomeAssistant, integrationCompiles, integrationTests } from './home_assistant.mjs';
 import { stage } from './stage.mjs';
 import { until } from './wait.mjs';
 
@@ -142,5 +142,10 @@ story('a Home Assistant that dies while its person is away is told of on the pag
 
 test('the integration compiles', () => {
   const { status, stderr } = integrationCompiles();
+  assert.equal(status, 0, stderr);
+});
+
+test("the integration's own tests", () => {
+  const { status, stderr } = integrationTests();
   assert.equal(status, 0, stderr);
 });

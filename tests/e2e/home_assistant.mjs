@@ -114,9 +114,21 @@ export class HomeAssistant {
   }
 }
 
+const INTEGRATION = join(here, '..', '..', 'contrib', 'home-assistant');
+
+function python(folder, arguments_, timeout) {
+  const env = { PATH: process.env.PATH, PYTHONDONTWRITEBYTECODE: '1' };
+  return spawnSync(PYTHON, arguments_, { cwd: folder, encoding: 'utf8', timeout, env });
+}
+
 /** Whether all of the integration compiles. */
 export function integrationCompiles() {
-  const folder = join(here, '..', '..', 'contrib', 'home-assistant', 'custom_components', 'cloudlink');
-  const program = 'import pathlib, sys\nfor p in pathlib.Path(sys.argv[1]).glob("*.py"): compile(p.read_bytes(), str(p), "exec")';
-  return spawnSync(PYTHON, ['-c', program, folder], { encoding: 'utf8', timeout: 30_000 });
+  const folder = join(INTEGRATION, 'custom_components', 'cloudlink');
+  const program = 'import pathlib\nfor p in pathlib.Path().glob("*.py"): compile(p.read_bytes(), str(p), "exec")';
+  return python(folder, ['-c', program], 30_000);
+}
+
+/** The integration's own tests, which need no cloudlink. */
+export function integrationTests() {
+  return python(INTEGRATION, ['-W', 'error', '-m', 'unittest', 'discover', '-s', 'tests'], 240_000);
 }

@@ -9,10 +9,8 @@ Each integration that the server lists then offers "cloudlink" among its OAuth i
 from __future__ import annotations
 
 import logging
-import time
 from typing import Any
 
-import aiohttp
 import voluptuous as vol
 from awesomeversion import AwesomeVersion
 from homeassistant.config_entries import ConfigEntryState
@@ -23,7 +21,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
-from .client import Attempt, LinkError, refresh, services
+from .client import Attempt, LinkError, Services, refresh, services
 
 DOMAIN = "cloudlink"
 CONFIG_SCHEMA = vol.Schema(
@@ -33,32 +31,8 @@ CONFIG_SCHEMA = vol.Schema(
 _LOGGER = logging.getLogger(__name__)
 # Beta and development versions count as the version they become.
 _RUNNING = AwesomeVersion(f"{MAJOR_VERSION}.{MINOR_VERSION}.{str(PATCH_VERSION).split('.')[0].split('b')[0]}")
-_KEEP_SERVICES = 3600
 # Newer versions retry a set-up that fails with this; older ones have no such class.
 _Unavailable = getattr(oauth2, "ImplementationUnavailableError", None)
-
-
-class Services:
-    """What the server offers, asked for once an hour."""
-
-    def __init__(self, hass: HomeAssistant, server: str) -> None:
-        self._hass = hass
-        self._server = server
-        self._known: list[dict[str, Any]] | None = None
-        self._asked_at = 0.0
-
-    async def get(self) -> list[dict[str, Any]]:
-        """The list. What was known goes on while the server is away."""
-        if self._known is None or time.monotonic() - self._asked_at > _KEEP_SERVICES:
-            try:
-                self._known = await services(async_get_clientsession(self._hass), self._server)
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                _LOGGER.warning("%s does not say what it offers: %s", self._server, error)
-                if self._known is None and _Unavailable is not None:
-                    raise _Unavailable from error
-                return self._known or []
-            self._asked_at = time.monotonic()
-        return self._known
 
 
 class CloudlinkImplementation(oauth2.AbstractOAuth2Implementation):
@@ -116,14 +90,20 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     if DOMAIN not in config:
         return True
     server = config[DOMAIN][CONF_URL]
-    offered = Services(hass, server)
+    offered = Services(lambda: services(async_get_clientsession(hass), server))
 
     def is_used(domain: str) -> bool:
         entries = hass.config_entries.async_entries(domain)
         return any(entry.data.get("auth_implementation") == DOMAIN for entry in entries)
 
     async def provide(hass: HomeAssistant, domain: str) -> list[oauth2.AbstractOAuth2Implementation]:
-        for service in await offered.get():
+        try:
+            listed = await offered.get()
+        except LinkError as error:
+            if _Unavailable is not None:
+                raise _Unavailable from error
+            return []
+        for service in listed:
             if (
                 service["service"] == domain
                 and AwesomeVersion(service["min_version"]) <= _RUNNING
