@@ -41,7 +41,7 @@ pub(super) struct Bridge {
     companion: bool,
     #[command(flatten)]
     plugins: Plugins,
-    /// The user that the bridge is at the MQTT broker
+    /// The bridge's user at the MQTT broker
     #[arg(long, value_name = "NAME")]
     mqtt_user: Option<String>,
     #[arg(
@@ -51,7 +51,7 @@ pub(super) struct Bridge {
         help = "The file with that user's password [default: the variable CLOUDLINK_MQTT_PASSWORD]"
     )]
     mqtt_password_file: Option<PathBuf>,
-    /// What the bridge is called at the MQTT broker [default: cloudlink-bridge- and the hub's id]
+    /// The bridge's client id at the MQTT broker [default: cloudlink-bridge- and the hub's id]
     #[arg(long, value_name = "ID")]
     mqtt_client_id: Option<String>,
     /// Custom parameters of a slot's plugin, a JSON object; read at the start
@@ -70,7 +70,7 @@ struct Plugins {
     /// A slot and the number of its plugin on the hub; may be given several times
     #[arg(long = "slot", value_name = "SLOT=NUMBER", required = true)]
     slots: Vec<Place>,
-    /// The hub's id in the plugins' topics, with PG3 the one that it shows [default: the device's id]
+    /// The hub's id in the plugins' topics; with PG3, the one that PG3 shows [default: the device's id]
     #[arg(long, value_name = "ID")]
     uuid: Option<HubId>,
     /// The MQTT broker
@@ -81,7 +81,7 @@ struct Plugins {
 /// What else there is to do.
 #[derive(Debug, clap::Subcommand)]
 enum Other {
-    /// Print what the plugin is started with, PG3INIT; it holds the plugin's password
+    /// Print PG3INIT, which the plugin is started with; it holds the plugin's password
     InitEnv(InitEnv),
 }
 

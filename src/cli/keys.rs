@@ -17,8 +17,8 @@ pub(super) enum Keys {
     #[command(after_help = "Examples:\n  \
             cloudlink keys rotate            --config /etc/cloudlink/cloudlink.toml\n  \
             cloudlink keys rotate --signing  --config /etc/cloudlink/cloudlink.toml\n\n\
-            The service goes on meanwhile. Before the first of these, restart every replica with the new key in \
-            front of vault.keys.")]
+            The service keeps running. Before the first of these, restart every replica with the new key first in \
+            vault.keys.")]
     Rotate(Rotate),
     /// Show how much each vault key seals, and how old the signing keys are
     Status(Status),

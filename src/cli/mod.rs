@@ -75,12 +75,12 @@ enum Here {
     Dev(Dev),
     /// Run the service
     Serve,
-    /// Bring the database up to date, and end
+    /// Bring the database up to date, and exit
     Migrate,
     /// Replace the keys of the service, and see which are in use
     #[command(subcommand)]
     Keys(Keys),
-    /// Delete from the database what is of no use any more
+    /// Delete what the database no longer needs
     Reap(Reap),
 }
 

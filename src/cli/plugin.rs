@@ -26,7 +26,7 @@ pub(super) enum Plugin {
         /// The plugin's id
         plugin: PluginId,
     },
-    /// Store an OAuth configuration, in place of one that is there
+    /// Store an OAuth configuration, replacing any that is there
     #[command(
         after_help = "Example:\n  cloudlink plugin put acme acme.json\n\nWhat `plugin show` prints can be \
                             changed and put back: a masked secret means `as it is`."

@@ -158,7 +158,7 @@ impl Webhook {
             (None, None) => Proof::None,
             (Some(Value::Object(secret)), None) => errors.secret(secret, &stored.proof),
             (None, Some(Value::Object(hmac))) => errors.hmac(hmac, &stored.proof),
-            (Some(_), Some(_)) => errors.wrong("/hmac", "goes not together with secret", Proof::None),
+            (Some(_), Some(_)) => errors.wrong("/hmac", "can't be combined with secret", Proof::None),
             (Some(_), None) => errors.wrong("/secret", "must be a JSON object", Proof::None),
             (None, Some(_)) => errors.wrong("/hmac", "must be a JSON object", Proof::None),
         };

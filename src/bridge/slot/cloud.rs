@@ -53,8 +53,8 @@ impl Slot {
             News::Sealed => {
                 self.ask_status_at = None;
                 self.report(
-                    "its tokens come sealed to a key, which the bridge has not: `cloudlink slot override` with \
-                     {\"seal_to\": null} ends that",
+                    "its tokens come sealed to a key that the bridge does not have: `cloudlink slot override` \
+                     with {\"seal_to\": null} ends that",
                 );
             }
         }

@@ -117,7 +117,7 @@ pub(super) enum Device {
         /// What goes with it, a JSON object; - reads standard input [default: nothing]
         file: Option<PathBuf>,
     },
-    /// Trust a key no longer, and end what it obtained
+    /// Stop trusting a key, and end what it obtained
     Untrust {
         #[command(flatten)]
         which: Which,

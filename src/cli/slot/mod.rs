@@ -79,7 +79,7 @@ pub(super) enum Slot {
         /// The patch, a JSON object; - reads standard input
         file: PathBuf,
     },
-    /// Show a slot's webhook: its addresses, and what web services must prove; or decide that
+    /// Show or change a slot's webhook: its addresses, and what web services must prove
     #[command(
         after_help = "Example:\n  echo '{\"secret\": {\"header\": \"X-Webhook-Token\", \"value\": \"…\"}}' | \
                       cloudlink slot webhook heating --set -"
@@ -87,7 +87,7 @@ pub(super) enum Slot {
     Webhook {
         #[command(flatten)]
         place: Place,
-        /// What holds from now on, a JSON object in this file; - reads standard input
+        /// What applies from now on, a JSON object in this file; - reads standard input
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
         /// Take requests from anyone again
