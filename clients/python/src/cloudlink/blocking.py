@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from typing import Any, Callable, TypeVar, overload
+from typing import Any, Callable, TypeVar
 
 from .errors import AuthorizationRequired, CloudlinkError
 from .frames import Event
-from .handlers import Handler
-from .link import F, Link
+from .handlers import F, Handler, Subscribable
+from .link import Link
 from .linking import Linking
 from .tokens import Tokens
 
@@ -70,7 +70,7 @@ class BlockingLinking:
         return repr(self._linking)
 
 
-class BlockingLink:
+class BlockingLink(Subscribable):
     """Made by `cloudlink.connect_blocking`; use it with `with`."""
 
     def __init__(self, link: Link) -> None:
@@ -114,30 +114,8 @@ class BlockingLink:
     def failed(self) -> CloudlinkError | None:
         return self._link.failed
 
-    @overload
-    def on(self, kind: F) -> F: ...
-
-    @overload
-    def on(self, kind: str | None = None) -> Callable[[F], F]: ...
-
-    @overload
-    def on(self, kind: str | None = None, *, handler: Handler) -> Handler: ...
-
-    def on(self, kind: Any = None, *, handler: Handler | None = None) -> Any:
-        """As `Link.on`."""
-        if callable(kind):
-            kind, handler = None, kind
-        if handler is not None:
-            self._subscribe(kind, handler)
-            return handler
-
-        def register(function: F) -> F:
-            self._subscribe(kind, function)
-            return function
-
-        return register
-
-    def _subscribe(self, kind: str | None, handler: Handler) -> None:
+    def subscribe(self, kind: str | None, handler: Handler) -> None:
+        """What `on` does, plainly."""
         if self._loop is None:
             self._link.subscribe(kind, handler)
         else:

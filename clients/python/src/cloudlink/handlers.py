@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar, overload
 
 from .frames import KINDS, Event
 from .threads import in_thread
 
 Handler = Callable[[Event], Any]
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: What a handler can be registered for. `tokens` includes `consent`.
 NAMES = frozenset(KINDS.values())
@@ -35,6 +36,42 @@ class Subscription:
 
     def wants(self, event: Event) -> bool:
         return self.kind in (None, event.kind) or (self.kind == "tokens" and event.has_tokens)
+
+
+class Subscribable:
+    """Something whose events handlers can be registered for."""
+
+    def subscribe(self, kind: str | None, handler: Handler) -> None:
+        """What `on` does, plainly."""
+        raise NotImplementedError
+
+    @overload
+    def on(self, kind: F) -> F: ...
+
+    @overload
+    def on(self, kind: str | None = None) -> Callable[[F], F]: ...
+
+    @overload
+    def on(self, kind: str | None = None, *, handler: Handler) -> Handler: ...
+
+    def on(self, kind: Any = None, *, handler: Handler | None = None) -> Any:
+        """Has `handler(event)` called: for all events, or those of one kind; `tokens` includes `consent`.
+
+        Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
+        acknowledged once all handlers have returned; where one raises it comes again on the next connection.
+        Whoever registers after the link was opened is first told the state that came before.
+        """
+        if callable(kind):
+            kind, handler = None, kind
+        if handler is not None:
+            self.subscribe(kind, handler)
+            return handler
+
+        def register(function: F) -> F:
+            self.subscribe(kind, function)
+            return function
+
+        return register
 
 
 class EventStream:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Callable, TypeVar, Union, overload
+from typing import Any, Callable, TypeVar, Union
 
 from .access import Access
 from .credentials import Credential
@@ -18,7 +18,7 @@ from .errors import (
     TokensWithDevice,
 )
 from .frames import Event
-from .handlers import EventStream, Handler, Subscription
+from .handlers import EventStream, F, Handler, Subscribable, Subscription
 from .keys import DeviceKey
 from .linking import Linking
 from .sealed import is_sealed, open_sealed
@@ -30,11 +30,10 @@ from .tokens import Tokens
 _log = logging.getLogger("cloudlink")
 
 KeyLike = Union[DeviceKey, str, Path]
-F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 
-class Link:
+class Link(Subscribable):
     """Made by `cloudlink.connect`; use it with `async with`."""
 
     def __init__(
@@ -138,34 +137,6 @@ class Link:
             linked.clear()
 
     # What comes.
-
-    @overload
-    def on(self, kind: F) -> F: ...
-
-    @overload
-    def on(self, kind: str | None = None) -> Callable[[F], F]: ...
-
-    @overload
-    def on(self, kind: str | None = None, *, handler: Handler) -> Handler: ...
-
-    def on(self, kind: Any = None, *, handler: Handler | None = None) -> Any:
-        """Has `handler(event)` called: for all events, or those of one kind; `tokens` includes `consent`.
-
-        Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
-        acknowledged once all handlers have returned; where one raises it comes again on the next connection.
-        Whoever registers after the link was opened is first told the state that came before.
-        """
-        if callable(kind):
-            kind, handler = None, kind
-        if handler is not None:
-            self.subscribe(kind, handler)
-            return handler
-
-        def register(function: F) -> F:
-            self.subscribe(kind, function)
-            return function
-
-        return register
 
     def subscribe(self, kind: str | None, handler: Handler) -> None:
         """What `on` does, plainly."""
