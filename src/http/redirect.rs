@@ -9,15 +9,15 @@ use super::{
     pages::Outcome,
 };
 use crate::{
-    domain::{callback::CallbackQuery, ids::PluginId, public_url::REDIRECT_PATH},
+    domain::{callback::CallbackQuery, ids::PluginId},
     flows::{Broker, CallbackPath, Redirected, Refusal},
 };
 
 /// The routes. No method but GET: nothing else takes a flow (D01).
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource(REDIRECT_PATH).route(web::get().to(shared)))
-        .service(web::resource(format!("{REDIRECT_PATH}/{{plugin}}")).route(web::get().to(own)));
+        .service(web::resource("/api/cloudlink/redirect").route(web::get().to(shared)))
+        .service(web::resource("/api/cloudlink/redirect/{plugin}").route(web::get().to(own)));
 }
 
 async fn shared(

@@ -51,6 +51,8 @@ pub(super) enum Shape {
     One(&'static str),
     /// A list of it.
     List(&'static str),
+    /// A page for a browser.
+    Page,
 }
 
 /// A status that is no refusal, with its body.
@@ -60,6 +62,8 @@ pub(super) type Answer = (u16, &'static str, Shape);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) method: &'static str,
+    /// Further methods that do the same.
+    pub(super) also: &'static [&'static str],
     pub(super) path: &'static str,
     /// What it does, for a person: a clause without a full stop.
     pub(super) about: &'static str,
@@ -74,6 +78,7 @@ pub(super) struct Call {
 /// A call of the owner's with none of the rarer parts, to be completed.
 pub(super) const PLAIN: Call = Call {
     method: "GET",
+    also: &[],
     path: "",
     about: "",
     by: By::Owner,
@@ -90,6 +95,8 @@ pub(super) enum Refusal {
     Problem,
     /// RFC 6749 §5.2.
     Oauth,
+    /// A page that says what is wrong, and what to do.
+    Page,
 }
 
 /// A group of calls under one heading.
@@ -129,12 +136,17 @@ impl Call {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
     }
 
-    /// The operation object of `OpenAPI` 3.1.
-    pub(super) fn operation(&self, tag: &str) -> Value {
+    /// The methods, each with its operation object of `OpenAPI` 3.1.
+    pub(super) fn operations(&self, tag: &str) -> impl Iterator<Item = (String, Value)> {
+        let methods = std::iter::once(&self.method).chain(self.also);
+        methods.map(move |method| (method.to_lowercase(), self.operation(method, tag)))
+    }
+
+    fn operation(&self, method: &str, tag: &str) -> Value {
         let mut operation = json!({
             "tags": [tag],
             "summary": self.about,
-            "operationId": self.id(),
+            "operationId": self.id(method),
             "security": self.by.security(),
             "responses": self.responses(),
         });
@@ -152,9 +164,9 @@ impl Call {
     }
 
     /// `get_api_devices_device`: the method and the path's words.
-    fn id(&self) -> String {
+    fn id(&self, method: &str) -> String {
         let words = self.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-        let words: Vec<&str> = std::iter::once(self.method).chain(words).collect();
+        let words: Vec<&str> = std::iter::once(method).chain(words).collect();
         words.join("_").to_lowercase()
     }
 
@@ -164,6 +176,7 @@ impl Call {
         let (about, media_type, schema) = match self.refusal {
             Refusal::Problem => ("Refused (RFC 9457)", "application/problem+json", "Problem"),
             Refusal::Oauth => ("Refused (RFC 6749 §5.2)", "application/json", "OauthError"),
+            Refusal::Page => ("A page that says what is wrong", "text/html", "Page"),
         };
         let refused = json!({"description": about, "content": {media_type: {"schema": reference(schema)}}});
         responses.insert("default".to_owned(), refused);
@@ -208,7 +221,7 @@ impl Shape {
     /// The schema's name.
     pub(super) fn schema(self) -> Option<&'static str> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Page => None,
             Self::One(schema) | Self::List(schema) => Some(schema),
         }
     }
@@ -217,6 +230,9 @@ impl Shape {
 fn response((_, about, shape): &Answer) -> Value {
     let schema = match shape {
         Shape::Empty => return json!({ "description": about }),
+        Shape::Page => {
+            return json!({"description": about, "content": {"text/html": {"schema": reference("Page")}}});
+        }
         Shape::One(schema) => reference(schema),
         Shape::List(schema) => json!({"type": "array", "items": reference(schema)}),
     };

@@ -1,7 +1,7 @@
 //! The API's reference: one table of calls, told to programs as `/api/openapi.json` and to people as `/docs`.
 //!
 //! What stands here is held to the routes by `tests/it/reference.rs`, in both directions, and to the answers by the
-//! schemas' own test there. The flow's pages, which browsers open, are not in it: no program calls them.
+//! schemas' own test there.
 
 mod call;
 mod calls;
@@ -83,7 +83,7 @@ fn paths() -> Value {
         for call in group.calls {
             let path = paths.entry(call.path).or_insert_with(|| json!({}));
             if let Some(methods) = path.as_object_mut() {
-                methods.insert(call.method.to_lowercase(), call.operation(group.title));
+                methods.extend(call.operations(group.title));
             }
         }
     }
@@ -126,7 +126,8 @@ mod tests {
                 assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()));
             }
         }
-        assert_eq!(ids.len(), GROUPS.iter().map(|group| group.calls.len()).sum::<usize>());
+        let calls = GROUPS.iter().flat_map(|group| group.calls);
+        assert_eq!(ids.len(), calls.map(|call| 1 + call.also.len()).sum::<usize>());
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<'a> DocsPage<'a> {
     fn list_mark(shape: &Shape) -> &'static str {
         match shape {
             Shape::List(_) => ": a list, each with",
-            Shape::Empty | Shape::One(_) => "",
+            Shape::Empty | Shape::One(_) | Shape::Page => "",
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 /// Ids that one connection remembers: of what is not answered yet, whether or not somebody still waits.
 const MOST_REMEMBERED: usize = 256;
 /// For as long an answer may be as large as one that somebody waits for; nobody waits longer than that.
-const ANSWERED_BY: Duration = Duration::from_secs(120);
+const ANSWERED_BY: Duration = Duration::from_mins(2);
 
 /// An inquiry on its way to a connection. Dropped without an answer, it tells its asker that nobody has it.
 pub(super) struct Errand {

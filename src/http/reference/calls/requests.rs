@@ -10,6 +10,7 @@ use crate::http::reference::call::{
 pub(super) const CALLS: &[Call] = &[
     Call {
         method: "POST",
+        also: &["GET", "PUT", "PATCH", "DELETE"],
         path: "/api/eisy/pg3/webhook/response/{device}/{slot}",
         about: "Bring a web service's request to a plugin, and its answer back; any method, any body up to 256 KiB",
         by: Anyone,
@@ -18,6 +19,7 @@ pub(super) const CALLS: &[Call] = &[
     },
     Call {
         method: "POST",
+        also: &["GET", "PUT", "PATCH", "DELETE"],
         path: "/api/eisy/pg3/webhook/noresponse/{device}/{slot}",
         about: "Bring a web service's request to a plugin without waiting for an answer; any method, any body up to 256 KiB",
         by: Anyone,
