@@ -1,7 +1,8 @@
 //! What one connection has been told, slot by slot, and so what it must be told next.
 //!
-//! Nothing older than what was sent is sent again. A slot that vanished is `unlinked`, once. A slot that was
-//! deleted and installed again under its name starts its versions anew; its client id tells the two apart.
+//! Nothing older than what was sent is sent again. A slot that vanished is `unlinked`, once, and so is one that was
+//! deleted and installed again under its name: its client id tells the two apart. The store keeps the version that
+//! this takes free: what is new begins above it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -60,7 +61,8 @@ impl Outbox {
         let mut events: Vec<Event> = vanished.iter().filter_map(|slot| self.forget(slot)).collect();
         for state in states {
             let slot = &state.address.slot;
-            let replaced = |sent: &Sent| *sent.client_id != *state.credentials.client_id;
+            let replaced =
+                |sent: &Sent| sent.version < state.version && *sent.client_id != *state.credentials.client_id;
             if self.told(slot).is_some_and(replaced) {
                 events.extend(self.forget(slot));
             }
@@ -162,8 +164,9 @@ mod tests {
     fn a_slot_installed_again_under_its_name_is_another_one() {
         let mut outbox = outbox();
         look(&mut outbox, &Knocked::Everything, &[Slot::at("a", 5)]);
-        let again = Slot { incarnation: "another", ..Slot::at("a", 1) };
-        assert_eq!(look(&mut outbox, &only("a"), &[again]), ["a 6 unlinked", "a 1 customns/oauth"]);
+        let again = Slot { incarnation: "another", ..Slot::at("a", 7) };
+        assert_eq!(look(&mut outbox, &only("a"), &[again]), ["a 6 unlinked", "a 7 customns/oauth"]);
+        assert!(look(&mut outbox, &only("a"), &[Slot::at("a", 5)]).is_empty(), "the one that is gone");
     }
 
     #[test]

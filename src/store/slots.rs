@@ -77,7 +77,8 @@ pub enum PutSlot {
 }
 
 impl Store {
-    /// Installs a slot that does not exist yet.
+    /// Installs a slot that does not exist yet. Its versions begin above those of slots that the device had before:
+    /// the lock waits for whoever deletes one, so that the mark is read after it was raised.
     pub async fn create_slot(
         &self,
         new: &NewSlot<'_>,
@@ -87,12 +88,15 @@ impl Store {
         let place = new.address.to_string();
         let done = sqlx::query!(
             "-- create_slot
-            with created as (
+            with home as (
+                select id, versions_spent as spent from devices where id = $1 for no key update),
+            created as (
                 insert into slots (device, name, plugin, configuration, overrides, variables, client_id,
                     client_secret, handle, handle_hash, status, version, acked_version, configuration_version,
                     tokens_version, link_version, configured_at, installed_at, custody)
-                select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', 1, 0, 1, 0, 0, $11, $11, $17
-                from devices where id = $1 and (select count(*) from slots where device = $1) < $12
+                select id, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'unlinked', spent + 1, spent, spent + 1, 0, 0,
+                    $11, $11, $17
+                from home where (select count(*) from slots where device = $1) < $12
                 on conflict (device, name) do nothing
                 returning name)
             insert into audit (at, actor, address, action, subject) select $11, $13, $14, $15, $16 from created",
@@ -162,7 +166,8 @@ impl Store {
         row.map(SlotRow::try_from).transpose()
     }
 
-    /// Removes a slot with its tokens and flows; what is to be revoked at its provider stays. Whether there was one.
+    /// Removes a slot with its tokens and flows; what is to be revoked at its provider stays, and its versions are
+    /// spent for good, with the one more that its `unlinked` may carry. Whether there was one.
     pub async fn delete_slot(
         &self,
         address: &SlotAddress,
@@ -170,12 +175,22 @@ impl Store {
         now: OffsetDateTime,
     ) -> Result<bool, StoreError> {
         let mut transaction = self.pool.begin().await?;
+        // The device comes first, as wherever both are held: nobody waits in a ring.
+        sqlx::query_scalar!(
+            "-- hold_device_of_slot\nselect id from devices where id = $1 for no key update",
+            address.device.0
+        )
+        .fetch_optional(&mut *transaction)
+        .await?;
         if hold_slot(&mut transaction, address).await?.is_none() {
             return Ok(false);
         }
         self.revoke_grants_of(&mut transaction, address.device, Some(&address.slot), now).await?;
         sqlx::query!(
-            "-- delete_slot\ndelete from slots where device = $1 and name = $2",
+            "-- delete_slot
+            with gone as (delete from slots where device = $1 and name = $2 returning device, version)
+            update devices set versions_spent = greatest(versions_spent, gone.version + 1)
+            from gone where id = gone.device",
             address.device.0,
             address.slot.as_str()
         )

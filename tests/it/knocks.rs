@@ -42,7 +42,7 @@ pub(crate) async fn each_tells_of_the_other(one: &Service, two: &Service) {
     home.call(two, Method::DELETE, &home.at(""), None).await.expect(204);
     assert_eq!(both(&mut here, &mut there, 1).await, ["heating 6 unlinked"]);
     home.install(one, "acme", json!({})).await.expect(201);
-    assert_eq!(both(&mut here, &mut there, 1).await, ["heating 1 customns/oauth"]);
+    assert_eq!(both(&mut here, &mut there, 1).await, ["heating 7 customns/oauth"]);
 }
 
 /// A number in `/metrics` of a process.

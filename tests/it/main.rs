@@ -66,6 +66,7 @@ mod refresh_faults;
 mod refresh_outage;
 mod refresh_races;
 mod refreshing;
+mod reinstalling;
 mod relay_admission;
 mod relay_delivery;
 mod relay_listener;

@@ -76,12 +76,12 @@ async fn a_slots_life_is_told_state_by_state_and_only_the_last_frame_needs_an_ac
     assert_eq!(home.ack(&service, "heating", 6).await, 204);
     assert_eq!(home.told_at_first(&service).await, ["heating 6 customns/oauth"]);
 
-    // Gone while connected, once; installed anew, it is another slot.
+    // Gone while connected, once; installed anew, it is another slot, and its versions go on.
     home.call(&service, Method::DELETE, &home.at(""), None).await.expect(204);
     assert_eq!(relay.told(1).await, ["heating 7 unlinked"]);
     assert!(home.told_at_first(&service).await.is_empty());
     home.install(&service, "acme", json!({})).await.expect(201);
-    assert_eq!(relay.told(1).await, ["heating 1 customns/oauth"]);
+    assert_eq!(relay.told(1).await, ["heating 8 customns/oauth"]);
 }
 
 async fn the_events_hold_what_a_stock_oauth_library_needs_and_no_secret_of_the_provider() {
