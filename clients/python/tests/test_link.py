@@ -296,3 +296,31 @@ def test_with_custody_of_the_device_the_plugin_keeps_its_tokens(installed: Insta
 
     assert within(first()) in installed.provider.refresh_tokens
     within(second())
+
+
+def test_a_slot_deleted_and_installed_again_is_told_as_a_new_one(installed: Installed) -> None:
+    path = f"/api/devices/{installed.device}/slots/{installed.slot}"
+
+    async def plugin() -> None:
+        seen: list[tuple[str, int]] = []
+        async with installed.connect() as link:
+            await link.settings({"custody": "device"})
+            await asyncio.to_thread(installed.link_now)
+            link.on(handler=lambda event: seen.append((event.kind, event.version)))
+            await until(lambda: installed.state()["acked_version"] == installed.state()["version"])
+            await asyncio.to_thread(installed.broker.owner, "DELETE", path)
+            await until(lambda: seen[-1][0] == "unlinked")
+            assert link.tokens is None
+            before = len(seen)
+
+            await asyncio.to_thread(installed.broker.owner, "PUT", path, {"plugin": installed.plugin})
+            await link.settings({"custody": "device"})
+            await asyncio.to_thread(installed.link_now)
+            await until(lambda: seen[-1][0] == "consent")
+            assert seen[before][0] == "configuration"
+            assert all(version > seen[before - 1][1] for _, version in seen[before:])
+            await until(lambda: installed.state()["acked_version"] == installed.state()["version"])
+            assert link.tokens is not None and link.tokens["refresh_token"] in installed.provider.refresh_tokens
+            assert await link.access_token() == link.tokens.access_token
+
+    within(plugin())

@@ -25,6 +25,20 @@ def take_all(state: SlotState) -> list[tuple[str, int, bool]]:
         found.append((taken.event.kind, taken.event.version, taken.is_news))
 
 
+def acknowledged(state: SlotState) -> list[int]:
+    """What is acknowledged of what waits, with nobody failing."""
+    found: list[int] = []
+    while True:
+        taken = state.take()
+        if taken is None:
+            return found
+        if taken.is_news:
+            state.taken(taken.event)
+        version = state.acknowledgeable(taken.event)
+        if version is not None:
+            found.append(version)
+
+
 def told(state: SlotState, *events: Event) -> list[tuple[str, int]]:
     for one in events:
         state.offer(one)
@@ -67,6 +81,46 @@ def test_an_older_state_is_dropped_with_its_configuration() -> None:
     assert state.configuration is not None and state.configuration.data == {"a": 2}
 
 
+def test_what_is_older_is_never_acknowledged_unseen() -> None:
+    state = SlotState()
+    told(state, event(0, "configuration", a=1), event(2, "tokens"), event(3, "unlinked"))
+    state.offer(event(0, "configuration", a=2))
+    state.offer(event(2, "consent"))
+    assert acknowledged(state) == []
+
+
+def test_a_newer_configuration_covers_no_tokens_that_wait() -> None:
+    state = SlotState()
+    told(state, event(1, "configuration", a=1), event(7, "tokens"))
+    # The handler was slow: both came meanwhile.
+    state.offer(event(8, "consent"))
+    state.offer(event(9, "configuration", a=2))
+    first, second = state.take(), None
+    assert first is not None and (first.event.version, first.is_news) == (9, True)
+    state.taken(first.event)
+    assert state.acknowledgeable(first.event) is None, "nobody was told of the tokens"
+    second = state.take()
+    assert second is not None and (second.event.version, second.is_news) == (8, True)
+    state.taken(second.event)
+    assert state.acknowledgeable(second.event) == 9, "both"
+
+
+def test_a_newer_configuration_covers_no_tokens_that_somebody_failed_on() -> None:
+    state = SlotState()
+    told(state, event(1, "configuration", a=1))
+    state.offer(event(7, "consent"))
+    taken = state.take()
+    assert taken is not None
+    state.failed(taken.event)
+    state.offer(event(8, "configuration", a=2))
+    assert acknowledged(state) == []
+    state.offer(event(6, "configuration", a=2))
+    state.offer(event(8, "consent"))
+    assert acknowledged(state) == [8], "on the next connection"
+    state.offer(event(9, "configuration", a=3))
+    assert acknowledged(state) == [9]
+
+
 def test_of_what_waits_the_newest_is_told_alone() -> None:
     state = SlotState()
     events = [event(version, "tokens") for version in (4, 5, 6)]
@@ -102,7 +156,7 @@ def test_tokens_of_one_version_are_not_confused_with_its_configuration() -> None
 def test_whatever_comes_in_whatever_order_nothing_older_is_told() -> None:
     for seed in range(300):
         draw = random.Random(seed)
-        state, newest = SlotState(), -1
+        state, newest, newest_configuration = SlotState(), -1, -1
         for _ in range(60):
             kind = draw.choice(["configuration", "tokens", "consent", "unlinked", "reauthorize"])
             state.offer(event(draw.randrange(12), kind, a=draw.randrange(2)))
@@ -112,10 +166,13 @@ def test_whatever_comes_in_whatever_order_nothing_older_is_told() -> None:
                     break
                 if taken.is_news and draw.random() < 0.2:
                     state.failed(taken.event)
-                elif taken.is_news:
-                    if taken.event.kind != "configuration":
-                        assert taken.event.version >= newest
+                    continue
+                if taken.is_news:
+                    if taken.event.kind == "configuration":
+                        newest_configuration = max(newest_configuration, taken.event.version)
+                    else:
+                        assert taken.event.version > newest
                         newest = taken.event.version
                     state.taken(taken.event)
-                else:
-                    assert taken.event.version <= max(newest, state._highest), "nothing is acknowledged unseen"
+                version = state.acknowledgeable(taken.event)
+                assert version is None or version <= max(newest, newest_configuration), "nothing unseen"

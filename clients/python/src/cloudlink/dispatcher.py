@@ -1,7 +1,7 @@
 """Brings events to handlers, one at a time, and acknowledges each once all of them have returned.
 
 A handler that raises: the failure is logged, nothing is acknowledged, and the event comes again on the next
-connection. A newer event that is taken in the meantime covers it.
+connection. A newer event that is taken in the meantime covers it; a configuration covers no tokens.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class Dispatcher:
             if taken is None:
                 continue
             if not taken.is_news or await self._tell(state, taken.event):
-                await self._acknowledge(taken.event.slot, taken.event.version)
+                version = state.acknowledgeable(taken.event)
+                if version is not None:
+                    await self._acknowledge(taken.event.slot, version)
             return True
         return False
 

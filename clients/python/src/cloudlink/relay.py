@@ -92,8 +92,8 @@ class Relay:
         raise Unreachable(_CODES.get(code or 0, f"the connection ended ({code or 'it broke'})"))
 
     async def acknowledge(self, slot: str, version: int) -> None:
-        """Acknowledges all versions up to this one, once for each connection."""
-        if version > self._acknowledged.get(slot, 0):
+        """Acknowledges all versions up to this one; the same again needs no frame on the same connection."""
+        if version != self._acknowledged.get(slot, 0):
             await self.send(ack(slot, version))
             self._acknowledged[slot] = version
 

@@ -1,13 +1,16 @@
-"""What a plugin was told of a slot, and what is to be told next.
+"""What a plugin was told of a slot, what is to be told next, and what may be acknowledged.
 
 Events tell state, not history, so of what waits only the newest configuration and the newest other event are kept:
-nothing grows while a handler is slow. Nothing older is told after something newer:
+nothing grows while a handler is slow. A configuration comes first. Nothing older is told after something newer:
 
-* an event of a version below the highest that was taken is dropped;
+* an event that is older than the last one of its kind is dropped, and not acknowledged: nobody was told of it;
 * the same version comes again when its ack was lost, and on each new connection, where what was a consent is tokens; it
   is acknowledged again and not told again;
 * a configuration leads each state under the version that was acknowledged before, whatever it says. Where its content
   is not what was told last, it waits for the event behind it, whose version shows whether the state is a newer one.
+
+An ack covers every version up to its own. So a configuration is not acknowledged while an older event waits or has
+failed: whatever is told instead of that one acknowledges both.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from .frames import Event
 
 class Taken(NamedTuple):
     event: Event
-    #: Whether it is to be told; it is to be acknowledged in any case.
+    #: Whether it is to be told; else it was told before.
     is_news: bool
 
 
@@ -31,6 +34,10 @@ class SlotState:
         self._missed_configuration = True
         self._waiting_configuration: Event | None = None
         self._waiting: Event | None = None
+        #: Of the event that somebody failed on, until a newer one, or the same again, is told.
+        self._failed: int | None = None
+        #: Of configurations that were told and could not be acknowledged yet.
+        self._held = -1
 
     def offer(self, event: Event) -> None:
         """An event came from the server."""
@@ -56,13 +63,12 @@ class SlotState:
             if latest.version > self._highest:
                 return Taken(configuration, True)
         self._waiting = None
+        if self.latest is not None and latest.version < self.latest.version:
+            return None
         return Taken(latest, self._is_news(latest))
 
     def _is_news(self, event: Event) -> bool:
-        known = self.latest
-        if event.version == self._highest:
-            return known is None or known.version != event.version
-        return event.version > self._highest
+        return self.latest is None or event.version > self.latest.version
 
     def taken(self, event: Event) -> None:
         """It was told, and nobody failed."""
@@ -70,12 +76,24 @@ class SlotState:
         if event.kind == "configuration":
             self.configuration, self._missed_configuration = event, False
         else:
-            self.latest = event
+            self.latest, self._failed = event, None
 
     def failed(self, event: Event) -> None:
         """Whoever was told failed: it comes again on the next connection, and is told again then."""
         if event.kind == "configuration":
             self._missed_configuration = True
+        else:
+            self._failed = event.version
+
+    def acknowledgeable(self, event: Event) -> int | None:
+        """The version to acknowledge now that `event` was told, or was before; none while an older one is owed."""
+        version = max(event.version, self._held)
+        waiting = self._waiting.version if self._waiting is not None and self._is_news(self._waiting) else None
+        if any(owed is not None and owed <= version for owed in (self._failed, waiting)):
+            self._held = version
+            return None
+        self._held = -1
+        return version
 
     def told(self) -> list[Event]:
         """The state that was taken, in order."""
