@@ -156,14 +156,14 @@ impl Connection {
         Ok(None)
     }
 
-    /// Of the frames of one state only the last carries a new version; the others repeat an old one and need no ack.
+    /// What the listener has taken; the same again needs no ack on the same connection.
     async fn acknowledge(
         &mut self,
         slot: &SlotName,
         version: Version,
         listener: &mut dyn Listener,
     ) -> io::Result<Option<Interruption>> {
-        if version.0 <= self.acknowledged.get(slot).map_or(0, |highest| highest.0) {
+        if version == self.acknowledged.get(slot).copied().unwrap_or(Version(0)) {
             return Ok(None);
         }
         if !self.send(ack(slot, version)).await {

@@ -181,6 +181,17 @@ async fn each_event_is_heard_and_then_acknowledged_but_an_old_version_needs_no_a
 }
 
 #[tokio::test]
+async fn what_was_heard_is_acknowledged_whatever_was_acknowledged_before() {
+    let script = [TOKENS, CONFIGURATION]
+        .into_iter()
+        .zip([ACK_2, ACK_1])
+        .flat_map(|(frame, ack)| [Step::Send(frame), Step::ExpectAck(ack)]);
+    let (broker, address) = Broker::new([script.collect::<Vec<_>>()]).await;
+    let (_, heard) = tokio::join!(broker.play(), heard(address, 2));
+    assert_eq!(heard, ["connected", "event 2", "acknowledged 2", "event 1", "acknowledged 1"]);
+}
+
+#[tokio::test]
 async fn after_4401_the_next_connection_has_a_new_token() {
     let scripts = [vec![Step::Close(4401)], vec![Step::Send(TOKENS), Step::ExpectAck(ACK_2)]];
     let (broker, address) = Broker::new(scripts).await;

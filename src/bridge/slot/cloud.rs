@@ -48,6 +48,8 @@ impl Slot {
             }
             News::Ended => {
                 self.unacked_grant = Some(version);
+                // No consent that comes after this is one that was delivered before.
+                self.kept.delivered = None;
                 self.is_unlinked();
             }
             News::Sealed => {

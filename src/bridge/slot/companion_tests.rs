@@ -165,3 +165,14 @@ fn after_a_loss_of_the_broker_what_was_not_confirmed_is_saved_again() {
     home.hears(Input::MqttUp);
     assert!(set_of(&home.spoken(), "oauth").is_some());
 }
+
+#[test]
+fn a_configuration_acknowledges_no_tokens_that_pg3_has_not_saved() {
+    let mut home = linked();
+    home.is_asked();
+    home.arrives(3, News::Tokens(tokens("second", 3600)));
+    home.arrives(4, News::Configuration(configuration()));
+    assert_eq!(home.acks(), [] as [i64; 0], "that would cover the tokens, too");
+    pg3_keeps(&mut home, "oauthTokens");
+    assert_eq!(home.acks(), [4, 3]);
+}

@@ -65,6 +65,20 @@ fn a_consent_that_the_broker_took_along_when_it_broke_is_brought_again() {
 }
 
 #[test]
+fn a_consent_after_an_unlink_is_none_that_was_delivered_before_whatever_its_version() {
+    let mut home = Home::linked();
+    home.arrives(3, News::Ended);
+    home.arrives(1, News::Configuration(configuration()));
+    home.is_asked();
+    home.arrives(2, News::Consent(tokens("anew", 3600)));
+    home.later(3);
+    assert_eq!(home.acks(), [] as [i64; 0], "the plugin has not heard of it");
+    assert_eq!(home.asked.iter().filter(|effect| brings_consent(effect)).count(), 1);
+    home.hears(Input::Delivered(Version(2)));
+    assert_eq!(home.acks(), [2]);
+}
+
+#[test]
 fn a_consent_for_a_plugin_that_is_not_there_waits_in_the_state() {
     let mut home = Home::new(Mode::Standalone);
     home.hears(Input::MqttUp);

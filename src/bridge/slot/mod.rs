@@ -271,15 +271,17 @@ impl Slot {
         self.acknowledge();
     }
 
+    /// An ack covers all versions up to its own: a configuration's waits for tokens that came before it.
     fn acknowledge(&mut self) {
+        let grant_is_there = self.grant_is_there();
+        let owed = self.unacked_grant.filter(|_| !grant_is_there);
         if self.configuration_is_there()
-            && let Some(version) = self.unacked_configuration.take()
+            && let Some(version) =
+                self.unacked_configuration.take_if(|version| owed.is_none_or(|grant| grant > *version))
         {
             self.out.push(Effect::Ack(version));
         }
-        if self.grant_is_there()
-            && let Some(version) = self.unacked_grant.take()
-        {
+        if grant_is_there && let Some(version) = self.unacked_grant.take() {
             self.out.push(Effect::Ack(version));
         }
         // A plugin that was away may come back without asking: then it is still to be told.
