@@ -175,6 +175,9 @@ impl Driver<'_> {
                 self.hear(slot, Input::RelayDown);
             }
             ear::Heard::Event(version, news) => self.hear(slot, Input::Arrived(version, news)),
+            ear::Heard::Acknowledged(version) => {
+                self.say(slot, &format!("acknowledged version {}", version.0));
+            }
             ear::Heard::Ended(error) => return Err(BridgeError::Server(error)),
         }
         Ok(())
@@ -219,7 +222,6 @@ impl Driver<'_> {
             Effect::Ack(version) => {
                 // Where so many wait already, the next connection brings the state again.
                 let _ = post.acks.try_send((post.name.clone(), version));
-                self.say(slot, &format!("acknowledged version {}", version.0));
             }
             Effect::Call(call) => {
                 let api = post.api.clone();

@@ -27,6 +27,8 @@ pub(super) enum Heard {
     Down { reason: String, retry_in: Duration },
     /// A state.
     Event(Version, News),
+    /// An acknowledgement was sent.
+    Acknowledged(Version),
     /// No attempt follows: what a person must put right.
     Ended(ClientError),
 }
@@ -47,7 +49,7 @@ impl Listener for Ear {
                 Some(news) => Heard::Event(event.version(), news),
                 None => return Ok(()),
             },
-            Told::Acknowledged(..) => return Ok(()),
+            Told::Acknowledged(_, version) => Heard::Acknowledged(version),
         };
         // Full or closed: the connection ends, and the next one brings the newest state.
         self.heard.try_send((self.slot, heard)).map_err(|_| io::ErrorKind::WouldBlock.into())
