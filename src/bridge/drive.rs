@@ -1,7 +1,12 @@
 //! The loop that carries what happens to the slots' machines, and does what they say.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::{FusedFuture, FutureExt as _};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -71,8 +76,9 @@ impl Bridge {
         let topics: Vec<String> = posts.iter().flat_map(|post| self.topics(&post.plugin)).collect();
         let (heard_from_broker, mut broker) = mpsc::channel(ear::QUEUE);
         let entropy = self.device.entropy.as_ref();
+        // It may end in the loop, before or after the loop does, and nobody may ask it again then.
         let mut connected =
-            pin!(mqtt::stay_connected(&self.broker, &topics, &heard_from_broker, entropy, &ending));
+            pin!(mqtt::stay_connected(&self.broker, &topics, &heard_from_broker, entropy, &ending).fuse());
         let calls = JoinSet::new();
         let mut driver =
             Driver { bridge: self, terminal, folder, posts, publisher: None, calls, began: Instant::now() };
@@ -95,14 +101,7 @@ impl Bridge {
         ending.cancel();
         if let Some(publisher) = driver.publisher.take() {
             publisher.disconnect();
-            // Whoever listened is gone: what still comes is read and dropped.
-            let _ = timeout(LAST_WORDS, async {
-                tokio::select! {
-                    () = connected => {}
-                    () = async { while broker.recv().await.is_some() {} } => {}
-                }
-            })
-            .await;
+            let _ = timeout(LAST_WORDS, disconnected(connected, &mut broker)).await;
         }
         let _ = timeout(LAST_WORDS, async { while ears.join_next().await.is_some() {} }).await;
         ended
@@ -135,6 +134,20 @@ impl Bridge {
             Hub::Bridge => plugin.of_the_plugin().into(),
             Hub::Pg3 => plugin.of_both().into(),
         }
+    }
+}
+
+/// Waits until the connection has ended, if it has not yet. Whoever listened is gone: what still comes is dropped.
+async fn disconnected(
+    connected: Pin<&mut impl FusedFuture<Output = ()>>,
+    broker: &mut mpsc::Receiver<mqtt::Heard>,
+) {
+    if connected.is_terminated() {
+        return;
+    }
+    tokio::select! {
+        () = connected => {}
+        () = async { while broker.recv().await.is_some() {} } => {}
     }
 }
 
@@ -259,5 +272,33 @@ impl Driver<'_> {
         if let Some(post) = self.posts.get(slot) {
             self.note(&format!("{}  {text}", post.name));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_ended_before_the_last_words_is_not_asked_again() {
+        let (_heard, mut broker) = mpsc::channel(1);
+        let mut connected = pin!(async {}.fuse());
+        connected.as_mut().await;
+        timeout(LAST_WORDS, disconnected(connected, &mut broker)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_connection_ends_holds_nothing_up() {
+        let (heard, mut broker) = mpsc::channel(1);
+        let down = || mqtt::Heard::Down { reason: String::new(), retry_in: Duration::ZERO };
+        let connected = pin!(
+            async {
+                for _ in 0..3 {
+                    heard.send(down()).await.unwrap();
+                }
+            }
+            .fuse()
+        );
+        timeout(LAST_WORDS, disconnected(connected, &mut broker)).await.unwrap();
     }
 }
