@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{clock::Entropy, secret::Password},
-    plugin_client::Backoff,
+    plugin_client::RETRIES,
 };
 
 /// The longest packet, in bytes, either way.
@@ -99,7 +99,7 @@ pub(super) async fn stay_connected(
     entropy: &dyn Entropy,
     stop: &CancellationToken,
 ) {
-    let mut backoff = Backoff::new(entropy);
+    let mut backoff = RETRIES;
     let mut brief = 0_u32;
     loop {
         let (opened, ended) = connection(broker, topics, heard, stop).await;
@@ -119,7 +119,7 @@ pub(super) async fn stay_connected(
                 broker.client_id
             );
         }
-        let retry_in = backoff.wait(None);
+        let retry_in = backoff.wait(entropy);
         if heard.send(Heard::Down { reason, retry_in }).await.is_err() {
             return;
         }

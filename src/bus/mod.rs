@@ -5,7 +5,6 @@
 //! stores or waits: a full queue drops knocks, and a subscriber that does not keep up is told to look at
 //! everything. Knock after the commit, never inside the transaction.
 
-mod backoff;
 mod doorbell;
 mod incoming;
 #[cfg(feature = "nats")]
@@ -25,8 +24,16 @@ pub use nats::{NatsBus, NatsBusError};
 use outgoing::Outgoing;
 pub use postgres::PostgresBus;
 
-use crate::domain::ids::{DeviceId, SlotAddress};
+use crate::domain::{
+    backoff::Backoff,
+    ids::{DeviceId, SlotAddress},
+};
 
+/// The waits between attempts to connect, or to send.
+const RETRIES: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+/// A connection that lasted this long was a good one: the next wait is short again. What a server took and dropped is
+/// none, so that it is not asked all the time.
+const GOOD: Duration = Duration::from_secs(10);
 /// For the last knocks at a stop.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -73,8 +80,17 @@ impl Bus {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Draws one byte over and over.
+    pub(in crate::bus) struct Constant(pub(in crate::bus) u8);
+
+    impl crate::domain::clock::Entropy for Constant {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.fill(self.0);
+        }
+    }
 
     #[tokio::test]
     async fn a_knock_reaches_every_subscriber_of_its_device_and_no_other() {

@@ -15,12 +15,11 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bus, FAREWELL,
-    backoff::Backoff,
+    Bus, FAREWELL, GOOD, RETRIES,
     doorbell::Doorbells,
     incoming::Incoming,
     outgoing::{Queue, queue},
@@ -113,7 +112,7 @@ impl NatsBus {
             stop,
         };
         let tasks = TaskTracker::new();
-        tasks.spawn(line.keep(Backoff::new(entropy)));
+        tasks.spawn(line.keep(entropy));
         Ok(Bus::new(bells, outgoing, tasks))
     }
 }
@@ -149,20 +148,23 @@ struct Connection {
 
 impl Line {
     /// Connects, again and again, until told to stop.
-    async fn keep(mut self, mut backoff: Backoff) {
-        let stop = self.stop.clone();
+    async fn keep(mut self, entropy: Arc<dyn Entropy>) {
+        let (stop, mut backoff) = (self.stop.clone(), RETRIES);
         loop {
-            let began = Instant::now();
             let interruption = match stop.run_until_cancelled(self.connect()).await {
                 None => return,
-                Some(Ok(connection)) => match self.carry(connection).await {
-                    None => return,
-                    Some(interruption) => interruption,
-                },
+                Some(Ok(connection)) => {
+                    let opened = Instant::now();
+                    let Some(interruption) = self.carry(connection).await else { return };
+                    if opened.elapsed() >= GOOD {
+                        backoff.reset();
+                    }
+                    interruption
+                }
                 Some(Err(interruption)) => interruption,
             };
             interruption.tell();
-            if stop.run_until_cancelled(backoff.pause(began)).await.is_none() {
+            if stop.run_until_cancelled(sleep(backoff.wait(entropy.as_ref()))).await.is_none() {
                 return;
             }
         }

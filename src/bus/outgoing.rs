@@ -10,7 +10,7 @@ use crate::domain::{ids::SlotAddress, metric};
 /// Knocks that wait to be sent.
 pub(super) const LIMIT: u32 = 4096;
 /// Knocks taken at once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 
 /// Where knocks are put.
 #[derive(Clone)]

@@ -43,7 +43,7 @@ impl Origin {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::backoff::tests::Constant, *};
+    use super::{super::tests::Constant, *};
 
     #[test]
     fn a_replica_hears_others_and_not_itself() {

@@ -9,15 +9,14 @@
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection as _, Executor as _, PgConnection,
+    Connection as _, Executor as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Bus, FAREWELL,
-    backoff::Backoff,
+    Bus, FAREWELL, GOOD, RETRIES,
     doorbell::Doorbells,
     incoming::Incoming,
     outgoing::{Queue, queue},
@@ -54,24 +53,26 @@ impl PostgresBus {
         let sender = Sender { database: database.clone(), connection: None, origin };
 
         let tasks = TaskTracker::new();
-        tasks.spawn(send(sender, queue, Backoff::new(Arc::clone(&entropy)), stop.clone()));
+        tasks.spawn(send(sender, queue, Arc::clone(&entropy), stop.clone()));
         tasks.spawn(async move {
-            stop.run_until_cancelled(listen(database, incoming, Backoff::new(entropy))).await;
+            stop.run_until_cancelled(listen(database, incoming, entropy)).await;
         });
         Bus::new(bells, outgoing, tasks)
     }
 }
 
-async fn send(mut sender: Sender, mut queue: Queue, mut backoff: Backoff, stop: CancellationToken) {
+/// Sends what waits. Each success is a new beginning, each failure is followed by a longer rest, however long it took.
+async fn send(mut sender: impl Outlet, mut queue: Queue, entropy: Arc<dyn Entropy>, stop: CancellationToken) {
+    let mut backoff = RETRIES;
     while let Some(Some(batch)) = stop.run_until_cancelled(queue.take()).await {
-        let began = Instant::now();
         let Err(error) = sender.send(&batch, PATIENCE).await else {
             queue.sent(batch.len());
+            backoff.reset();
             continue;
         };
         queue.dropped(batch.len());
         tracing::warn!(%error, dropped = batch.len(), "knocks could not be sent; the slow poll will find the changes");
-        stop.run_until_cancelled(backoff.pause(began)).await;
+        stop.run_until_cancelled(sender.rest(backoff.wait(entropy.as_ref()))).await;
     }
     queue.close();
     while let Some(batch) = queue.take().await {
@@ -82,6 +83,19 @@ async fn send(mut sender: Sender, mut queue: Queue, mut backoff: Backoff, stop: 
     }
 }
 
+/// What sends, and rests in between.
+trait Outlet: Send {
+    fn send(
+        &mut self,
+        batch: &BTreeSet<SlotAddress>,
+        patience: Duration,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    fn rest(&mut self, wait: Duration) -> impl Future<Output = ()> + Send {
+        sleep(wait)
+    }
+}
+
 /// The connection that sends.
 struct Sender {
     database: PgConnectOptions,
@@ -89,7 +103,7 @@ struct Sender {
     origin: Origin,
 }
 
-impl Sender {
+impl Outlet for Sender {
     /// Sends; once more where a connection was open before, as that may have been lost long ago.
     async fn send(&mut self, batch: &BTreeSet<SlotAddress>, patience: Duration) -> Result<(), sqlx::Error> {
         let was_open = self.connection.is_some();
@@ -98,7 +112,9 @@ impl Sender {
             outcome => outcome,
         }
     }
+}
 
+impl Sender {
     async fn try_send(
         &mut self,
         batch: &BTreeSet<SlotAddress>,
@@ -129,7 +145,8 @@ async fn notify(connection: &mut PgConnection, payloads: Vec<String>) -> Result<
     sqlx::query(statement).bind(CHANNEL).bind(payloads).execute(connection).await.map(drop)
 }
 
-async fn listen(database: PgConnectOptions, incoming: Incoming, mut backoff: Backoff) {
+async fn listen(database: PgConnectOptions, incoming: Incoming, entropy: Arc<dyn Entropy>) {
+    let mut backoff = RETRIES;
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(PATIENCE)
@@ -137,22 +154,31 @@ async fn listen(database: PgConnectOptions, incoming: Incoming, mut backoff: Bac
         .idle_timeout(None)
         .connect_lazy_with(database);
     loop {
-        let began = Instant::now();
-        match PgListener::connect_with(&pool).await {
+        match subscribed(&pool).await {
             Ok(listener) => {
+                let opened = Instant::now();
                 let Err(error) = hear(listener, &incoming).await;
+                if opened.elapsed() >= GOOD {
+                    backoff.reset();
+                }
                 tracing::warn!(%error, "the connection that listens for knocks was lost; the slow poll goes on");
             }
             Err(error) => tracing::warn!(%error, "no connection to listen for knocks; the slow poll goes on"),
         }
-        backoff.pause(began).await;
+        sleep(backoff.wait(entropy.as_ref())).await;
     }
+}
+
+/// A connection on which others are heard.
+async fn subscribed(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.eager_reconnect(false);
+    timeout(PATIENCE, listener.listen(CHANNEL)).await.map_err(|_| too_late())??;
+    Ok(listener)
 }
 
 /// Rings for what comes, until the connection is lost.
 async fn hear(mut listener: PgListener, incoming: &Incoming) -> Result<Infallible, sqlx::Error> {
-    listener.eager_reconnect(false);
-    timeout(PATIENCE, listener.listen(CHANNEL)).await.map_err(|_| too_late())??;
     tokio::select! {
         lost = notifications(&mut listener, incoming) => lost,
         never = incoming.connected() => match never {},
@@ -178,10 +204,51 @@ fn too_late() -> sqlx::Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::{
-        super::{Knocked, backoff::tests::Constant, outgoing::LIMIT},
+        super::{
+            Knocked,
+            outgoing::{BATCH, LIMIT},
+            tests::Constant,
+        },
         *,
     };
+
+    /// Goes well or fails as it is told, and tells how long it is to rest.
+    struct Scripted {
+        outcomes: std::vec::IntoIter<bool>,
+        rests: mpsc::Sender<Duration>,
+    }
+
+    impl Outlet for Scripted {
+        async fn send(&mut self, _: &BTreeSet<SlotAddress>, _: Duration) -> Result<(), sqlx::Error> {
+            if self.outcomes.next().unwrap() { Ok(()) } else { Err(too_late()) }
+        }
+
+        async fn rest(&mut self, wait: Duration) {
+            self.rests.try_send(wait).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn sending_rests_longer_after_each_failure_and_a_success_is_a_new_beginning() {
+        let (outgoing, queue) = queue();
+        let outcomes = vec![false, false, false, true, true, false, false];
+        let device = crate::domain::ids::DeviceId(uuid::Uuid::from_u128(1));
+        for number in 0..outcomes.len() * BATCH {
+            outgoing.send(&SlotAddress { device, slot: format!("slot-{number}").parse().unwrap() });
+        }
+        drop(outgoing);
+        let (rests, mut rested) = mpsc::channel(outcomes.len());
+        let sender = Scripted { outcomes: outcomes.into_iter(), rests };
+        send(sender, queue, Arc::new(Constant(255)), CancellationToken::new()).await;
+        let mut waits = Vec::new();
+        while let Some(wait) = rested.recv().await {
+            waits.push(wait.as_millis());
+        }
+        assert_eq!(waits, [200, 400, 800, 200, 400]);
+    }
 
     #[tokio::test]
     async fn knocks_reach_this_process_while_the_database_is_away() {

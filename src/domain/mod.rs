@@ -6,6 +6,7 @@
 pub mod account_link;
 pub mod address;
 pub mod audit;
+pub mod backoff;
 pub mod binding;
 pub mod callback;
 pub mod clock;

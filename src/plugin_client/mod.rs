@@ -3,14 +3,13 @@
 //!
 //! Guarantees: an event is acknowledged only after the [`Listener`] has taken it, at once or later, so that one
 //! which could not be printed comes again; a connection that fell silent is given up after two heartbeats
-//! (`connection`); reconnecting waits with full jitter and never longer than [`backoff::LONGEST`], or as
-//! long as the server asked. What a person can put right (`ClientError`) ends the client; what passes by
+//! (`connection`); reconnecting waits with full jitter and never longer than a minute, or as long as
+//! the server asked. What a person can put right (`ClientError`) ends the client; what passes by
 //! itself is told to the listener and tried again.
 //!
 //! A request or a command is told to the listener, which says whether it gets a plain answer. The client keeps
 //! nothing: the broker brings the newest state anew on every connection.
 
-mod backoff;
 mod connection;
 mod device_key;
 mod frames;
@@ -25,7 +24,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use backoff::Backoff;
 pub use device_key::{DeviceKey, KeyFileAccess};
 #[cfg(test)]
 pub(crate) use frames::event;
@@ -38,11 +36,14 @@ use self::{
     token::Token,
 };
 use crate::domain::{
+    backoff::Backoff,
     clock::{Clock, Entropy},
     ids::{DeviceId, SlotName, Version},
     secret::BearerToken,
 };
 
+/// The waits between attempts to connect; none is longer, one that the server asked for included.
+pub const RETRIES: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_mins(1));
 /// A connection that lasted this long was a good one: the next wait is short again.
 const GOOD: Duration = Duration::from_secs(20);
 
@@ -133,7 +134,7 @@ impl PluginClient {
         listener: &mut dyn Listener,
         stop: &CancellationToken,
     ) -> Result<(), ClientError> {
-        let mut backoff = Backoff::new(self.entropy.as_ref());
+        let mut backoff = RETRIES;
         let mut held: Option<Token> = None;
         loop {
             let Some(attempt) = unless(stop, self.attempt(&mut held)).await else { return Ok(()) };
@@ -156,7 +157,7 @@ impl PluginClient {
                 }
                 Attempt::Failed(reason) => (reason, None),
             };
-            let retry_in = backoff.wait(asked);
+            let retry_in = backoff.wait_as_asked(asked, self.entropy.as_ref());
             listener.hear(News::Interrupted { reason, retry_in }).map_err(ClientError::Listener)?;
             if unless(stop, sleep(retry_in)).await.is_none() {
                 return Ok(());
