@@ -276,7 +276,11 @@ impl Mailbox for Alone {
         Box::pin(std::future::ready(Ok(false)))
     }
 
-    fn waiting(&self, _: ReplicaId, _: OffsetDateTime) -> Answer<'_, Vec<WaitingRequest>> {
+    fn waiting<'a>(&'a self, _: ReplicaId, _: Option<&'a WaitingRequest>) -> Answer<'a, Vec<WaitingRequest>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn awaited<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<InquiryId>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
@@ -294,6 +298,10 @@ impl Mailbox for Alone {
 
     fn withdraw(&self, _: InquiryId) -> Answer<'_, bool> {
         Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn abandon(&self, _: InquiryId) -> Answer<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

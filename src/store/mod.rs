@@ -71,7 +71,7 @@ pub use self::{
     reconfiguration::{Reconfiguration, SealTo, TokensAfterChange},
     refresh_ends::{NextLook, Refreshed},
     refresh_leases::{Grant, Leased, LeasedRefresh, REFRESH_LEASE, RefreshLease, SlotGrant},
-    relay_requests::{NewRelayRequest, TakenRequest, WaitingRequest},
+    relay_requests::{NewRelayRequest, TakenRequest, WAITING_PAGE, WaitingRequest},
     resealing::ResealedBatch,
     revocation_jobs::{LeasedRevocation, RevocationEnd, RevocationJob, RevocationLease},
     revocations::{Revocation, Revoked},

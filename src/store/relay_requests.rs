@@ -1,7 +1,10 @@
 //! Requests and commands on their way between replicas: one asks, the one that has the connection takes and answers.
 //!
 //! Each step is one guarded statement: a row is taken by one replica, answered by the one that took it, and collected
-//! by the one that asked. What nobody collects is forgotten when its time is over.
+//! by the one that asked. What nobody collects is forgotten when its time is over; what nobody has taken, soon after it
+//! was posted. That time is so short that the clocks of replicas are no measure of it: the database's is.
+
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -16,8 +19,8 @@ use crate::domain::{
 const FRAME: Column = column!("relay_requests", "frame");
 const ANSWER: Column = column!("relay_requests", "answer");
 
-/// Rows that one look finds.
-const MOST: i64 = 256;
+/// Rows of one page of those that wait to be taken.
+pub const WAITING_PAGE: usize = 256;
 
 /// Something to be brought by another replica.
 pub struct NewRelayRequest<'a> {
@@ -33,7 +36,9 @@ pub struct NewRelayRequest<'a> {
     pub wanted: Wanted,
     /// The frame to send.
     pub frame: &'a str,
-    /// Until when somebody waits.
+    /// For another replica to take it, from now on.
+    pub taking: Duration,
+    /// Until when somebody waits for the answer.
     pub expires_at: OffsetDateTime,
 }
 
@@ -42,6 +47,8 @@ pub struct NewRelayRequest<'a> {
 pub struct WaitingRequest {
     /// Its id.
     pub id: InquiryId,
+    /// Until when it can be taken, by the clock of the database.
+    pub take_by: OffsetDateTime,
     /// The device.
     pub device: DeviceId,
     /// The slot; none where it is for the hub.
@@ -72,7 +79,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         sqlx::query!(
             "-- tend_relay_requests
-            with forgotten as (delete from relay_requests where expires_at < $3),
+            with forgotten as (
+                delete from relay_requests where expires_at < $3 or frame is not null and take_by < now()),
             gone as (delete from relay_replicas where seen_at < $2 and id <> $1)
             insert into relay_replicas (id, seen_at) values ($1, $3)
             on conflict (id) do update set seen_at = excluded.seen_at",
@@ -101,9 +109,9 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "-- post_relay_request
-            insert into relay_requests (id, asked_by, device, slot, wanted, frame, expires_at)
-            select $1, $2, $3, $4, $5, $6, $7
-            where exists (select 1 from relay_replicas where id <> $2 and seen_at > $8)",
+            insert into relay_requests (id, asked_by, device, slot, wanted, frame, expires_at, take_by)
+            select $1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8)
+            where exists (select 1 from relay_replicas where id <> $2 and seen_at > $9)",
             new.id.0,
             new.asked_by.0,
             new.device.0,
@@ -111,6 +119,7 @@ impl Store {
             new.wanted.as_str(),
             self.seal(FRAME, &new.id.to_string(), new.frame.as_bytes()),
             new.expires_at,
+            new.taking.as_secs_f64(),
             gone
         )
         .execute(&self.pool)
@@ -118,23 +127,26 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// For whom others wait, the shortest time left first.
+    /// For whom others wait, the shortest time left first: at most [`WAITING_PAGE`] of them, after `last`.
     pub async fn list_waiting_requests(
         &self,
         replica: ReplicaId,
-        now: OffsetDateTime,
+        last: Option<&WaitingRequest>,
     ) -> Result<Vec<WaitingRequest>, StoreError> {
         let rows = sqlx::query!(
             "-- list_waiting_requests
-            select id, device, slot from relay_requests
-            where frame is not null and expires_at > $1 and asked_by <> $2 order by expires_at limit $3",
-            now,
+            select id, device, slot, take_by from relay_requests
+            where frame is not null and take_by > now() and asked_by <> $1
+                and ($2::timestamptz is null or (take_by, id) > ($2, $3))
+            order by take_by, id limit $4",
             replica.0,
-            MOST
+            last.map(|last| last.take_by),
+            last.map(|last| last.id.0),
+            i64::try_from(WAITING_PAGE).unwrap_or(i64::MAX)
         )
         .fetch_all(&self.pool)
         .await?;
-        rows.into_iter().map(|row| waiting(row.id, row.device, row.slot)).collect()
+        rows.into_iter().map(|row| waiting(row.id, row.take_by, row.device, row.slot)).collect()
     }
 
     /// Takes those of these that nobody else has taken.
@@ -143,10 +155,11 @@ impl Store {
         let rows = sqlx::query!(
             r#"-- take_relay_requests
             with free as (
-                select id, asked_by, device, slot, wanted, frame, expires_at from relay_requests
-                where id = any($1) and frame is not null for update skip locked),
+                select id, asked_by, device, slot, wanted, frame, expires_at, take_by from relay_requests
+                where id = any($1) and frame is not null and take_by > now() for update skip locked),
             taken as (update relay_requests r set frame = null from free where r.id = free.id returning r.id)
-            select free.id, asked_by, device, slot, wanted, frame as "frame!", expires_at from free join taken using (id)"#,
+            select free.id, asked_by, device, slot, wanted, frame as "frame!", expires_at, take_by
+            from free join taken using (id)"#,
             &ids
         )
         .fetch_all(&self.pool)
@@ -155,13 +168,25 @@ impl Store {
             .map(|row| {
                 Ok(TakenRequest {
                     frame: self.open_text(FRAME, &row.id.to_string(), &row.frame)?,
-                    waiting: waiting(row.id, row.device, row.slot)?,
+                    waiting: waiting(row.id, row.take_by, row.device, row.slot)?,
                     asked_by: ReplicaId(row.asked_by),
                     wanted: parse_column("relay_requests.wanted", &row.wanted)?,
                     expires_at: row.expires_at,
                 })
             })
             .collect()
+    }
+
+    /// Which of these somebody still waits for.
+    pub async fn list_awaited_requests(&self, ids: &[InquiryId]) -> Result<Vec<InquiryId>, StoreError> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let awaited = sqlx::query_scalar!(
+            "-- list_awaited_requests\nselect id from relay_requests where id = any($1)",
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(awaited.into_iter().map(InquiryId).collect())
     }
 
     /// Answers what was taken. An answer that nobody waits for is lost.
@@ -204,9 +229,22 @@ impl Store {
         .await?;
         Ok(done.rows_affected() == 1)
     }
+
+    /// Takes back what nobody waits for any more, whether it was taken or not.
+    pub async fn abandon_relay_request(&self, id: InquiryId) -> Result<(), StoreError> {
+        sqlx::query!("-- abandon_relay_request\ndelete from relay_requests where id = $1", id.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
 }
 
-fn waiting(id: Uuid, device: Uuid, slot: Option<String>) -> Result<WaitingRequest, StoreError> {
+fn waiting(
+    id: Uuid,
+    take_by: OffsetDateTime,
+    device: Uuid,
+    slot: Option<String>,
+) -> Result<WaitingRequest, StoreError> {
     let slot = slot.map(|slot| parse_column("relay_requests.slot", &slot)).transpose()?;
-    Ok(WaitingRequest { id: InquiryId(id), device: DeviceId(device), slot })
+    Ok(WaitingRequest { id: InquiryId(id), take_by, device: DeviceId(device), slot })
 }

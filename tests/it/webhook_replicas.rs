@@ -1,10 +1,21 @@
 //! The replica that a web service calls need not be the one that has the plugin's connection.
 
+use std::{collections::BTreeSet, time::Duration};
+
+use cloudlink::{
+    domain::{
+        ids::{DeviceId, InquiryId, ReplicaId},
+        inquiry::Wanted,
+    },
+    seams::SystemEntropy,
+    store::{NewRelayRequest, WAITING_PAGE},
+};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::harness::{Home, Hook, Process, Provider, Service, call_with, hook, until};
+use crate::harness::{Hold, Home, Hook, Process, Provider, Service, call_with, hook, until};
 
 /// Two replicas that know of each other, and a home.
 async fn stage(settings: &[(&str, &str)]) -> (Service, Service, Home) {
@@ -26,7 +37,7 @@ async fn both_known(service: &Service) {
 /// A replica tends what lies there, some minutes later.
 async fn forget(service: &Service) {
     service.clock.advance(time::Duration::minutes(2));
-    let (now, id) = (service.now(), cloudlink::domain::ids::ReplicaId(uuid::Uuid::from_u128(1)));
+    let (now, id) = (service.now(), ReplicaId(uuid::Uuid::from_u128(1)));
     let store = &service.broker().store;
     store.tend_relay_requests(id, now - time::Duration::minutes(1), now).await.unwrap();
 }
@@ -37,6 +48,14 @@ async fn count(service: &Service, query: &'static str) -> i64 {
 }
 
 const ROWS: &str = "select count(*) from relay_requests";
+
+/// Waits until so many rows lie between the replicas.
+async fn rows(service: &Service, expected: usize) {
+    until(&format!("{expected} rows"), async || {
+        (count(service, ROWS).await == i64::try_from(expected).unwrap()).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_finds_the_plugin_on_another_replica_and_the_answer_finds_back() {
@@ -188,4 +207,94 @@ async fn killed_while_it_waited_for_an_answer_a_replica_leaves_a_row_that_is_for
     assert_eq!(count(&service, ROWS).await, 0);
     let (reply, _) = tokio::join!(hook(&service, &home), relay.answers("the next one"));
     assert_eq!(reply.status, 200, "it was brought once, and the next call is the next thing asked");
+}
+
+/// A web service that has posted, and hears nothing.
+struct Caller(TcpStream);
+
+impl Caller {
+    async fn of(service: &Service, home: &Home) -> Self {
+        let mut stream = TcpStream::connect(service.url.strip_prefix("http://").unwrap()).await.unwrap();
+        let path = format!("/api/eisy/pg3/webhook/response/{}/{}", home.device, home.slot);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        Self(stream)
+    }
+
+    /// Without a farewell.
+    fn resets(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_leaves_nothing_between_replicas() {
+    let (service, _other, home) = stage(&[]).await;
+    // Whatever is taken back is taken back once the row was seen.
+    let hold = Hold::on(&service, "delete", "relay_requests").await;
+    let caller = Caller::of(&service, &home).await;
+    rows(&service, 1).await;
+    caller.resets();
+    until("what was posted to be taken back", async || {
+        let waits = "select count(*) from pg_stat_activity where datname = current_database()
+            and query like '-- abandon_relay_request%' and wait_event_type = 'Lock'";
+        (count(&service, waits).await == 1).then_some(())
+    })
+    .await;
+    hold.release().await;
+    rows(&service, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_whose_callers_hang_up_has_room_for_the_next() {
+    let (service, other, home) = stage(&[("REQUESTS__IN_FLIGHT", "1")]).await;
+    let mut relay = home.relay(&other).await;
+    let caller = Caller::of(&service, &home).await;
+    let first = relay.asked().await;
+    caller.resets();
+    let next = async {
+        until("room", async || {
+            let reply = hook(&service, &home).await;
+            (reply.status == 200).then_some(reply)
+        })
+        .await
+    };
+    let (reply, asked) = tokio::join!(next, relay.answers("room again"));
+    assert_eq!(reply.text, "room again");
+    assert_ne!(first["id"], asked["id"]);
+    relay.answer(&first, 200, json!({}), b"").await;
+    assert_eq!(relay.next_but_events().await["code"], "unknown_request", "nobody waits for the first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_waits_is_found_page_by_page_and_nothing_after_its_time() {
+    let (service, replica) = (Service::start().await, ReplicaId(uuid::Uuid::from_u128(1)));
+    let (store, now, entropy) = (&service.broker().store, service.now(), SystemEntropy);
+    let gone = now - time::Duration::MINUTE;
+    store.tend_relay_requests(replica, gone, now).await.unwrap();
+    let new = |taking| NewRelayRequest {
+        id: InquiryId::draw(&entropy),
+        asked_by: ReplicaId(uuid::Uuid::from_u128(2)),
+        device: DeviceId(uuid::Uuid::from_u128(3)),
+        slot: None,
+        wanted: Wanted::Outcome,
+        frame: "{}",
+        taking,
+        expires_at: now + time::Duration::HOUR,
+    };
+    let mut posted = BTreeSet::new();
+    for _ in 0..WAITING_PAGE + 44 {
+        let new = new(Duration::from_hours(1));
+        assert!(store.post_relay_request(&new, gone).await.unwrap());
+        posted.insert(new.id);
+    }
+    let late = new(Duration::ZERO);
+    assert!(store.post_relay_request(&late, gone).await.unwrap());
+    let first = store.list_waiting_requests(replica, None).await.unwrap();
+    let second = store.list_waiting_requests(replica, first.last()).await.unwrap();
+    assert_eq!((first.len(), second.len()), (WAITING_PAGE, 44));
+    assert_eq!(first.iter().chain(&second).map(|waiting| waiting.id).collect::<BTreeSet<_>>(), posted);
+    assert!(store.take_relay_requests(&[late.id]).await.unwrap().is_empty());
+    store.tend_relay_requests(replica, gone, now).await.unwrap();
+    rows(&service, posted.len()).await;
 }

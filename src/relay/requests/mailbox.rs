@@ -20,11 +20,18 @@ pub trait Mailbox: Send + Sync + 'static {
     /// Puts a request where others find it. Whether there are any.
     fn post<'a>(&'a self, new: &'a NewRelayRequest<'a>, gone: OffsetDateTime) -> Answer<'a, bool>;
 
-    /// For whom others wait.
-    fn waiting(&self, replica: ReplicaId, now: OffsetDateTime) -> Answer<'_, Vec<WaitingRequest>>;
+    /// For whom others wait: a page of them, after `last`.
+    fn waiting<'a>(
+        &'a self,
+        replica: ReplicaId,
+        last: Option<&'a WaitingRequest>,
+    ) -> Answer<'a, Vec<WaitingRequest>>;
 
     /// Takes those of these that nobody else has taken.
     fn take<'a>(&'a self, ids: &'a [InquiryId]) -> Answer<'a, Vec<TakenRequest>>;
+
+    /// Which of these somebody still waits for.
+    fn awaited<'a>(&'a self, ids: &'a [InquiryId]) -> Answer<'a, Vec<InquiryId>>;
 
     /// Answers what was taken.
     fn answer<'a>(&'a self, id: InquiryId, answer: &'a str) -> Answer<'a, ()>;
@@ -34,6 +41,9 @@ pub trait Mailbox: Send + Sync + 'static {
 
     /// Takes back what nobody has taken. Whether it was there.
     fn withdraw(&self, id: InquiryId) -> Answer<'_, bool>;
+
+    /// Takes back what nobody waits for any more, whether it was taken or not.
+    fn abandon(&self, id: InquiryId) -> Answer<'_, ()>;
 }
 
 impl Mailbox for Store {
@@ -49,12 +59,20 @@ impl Mailbox for Store {
         Box::pin(self.post_relay_request(new, gone))
     }
 
-    fn waiting(&self, replica: ReplicaId, now: OffsetDateTime) -> Answer<'_, Vec<WaitingRequest>> {
-        Box::pin(self.list_waiting_requests(replica, now))
+    fn waiting<'a>(
+        &'a self,
+        replica: ReplicaId,
+        last: Option<&'a WaitingRequest>,
+    ) -> Answer<'a, Vec<WaitingRequest>> {
+        Box::pin(self.list_waiting_requests(replica, last))
     }
 
     fn take<'a>(&'a self, ids: &'a [InquiryId]) -> Answer<'a, Vec<TakenRequest>> {
         Box::pin(self.take_relay_requests(ids))
+    }
+
+    fn awaited<'a>(&'a self, ids: &'a [InquiryId]) -> Answer<'a, Vec<InquiryId>> {
+        Box::pin(self.list_awaited_requests(ids))
     }
 
     fn answer<'a>(&'a self, id: InquiryId, answer: &'a str) -> Answer<'a, ()> {
@@ -67,5 +85,9 @@ impl Mailbox for Store {
 
     fn withdraw(&self, id: InquiryId) -> Answer<'_, bool> {
         Box::pin(self.withdraw_relay_request(id))
+    }
+
+    fn abandon(&self, id: InquiryId) -> Answer<'_, ()> {
+        Box::pin(self.abandon_relay_request(id))
     }
 }

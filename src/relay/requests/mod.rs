@@ -6,6 +6,7 @@
 //! asker is told so at once, and whether to ask again is theirs to decide. How many are under way is bounded for each
 //! slot, each device and in all ([`places`]); each waits for `answer` at most.
 
+mod asker;
 mod carrier;
 mod desk;
 mod lines;
@@ -19,13 +20,14 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::{
+    asker::Asked,
+    desk::Errand,
+    lines::{Brought, Lines},
+};
 pub(super) use self::{
     carrier::{Carrier, CarrierParts},
     desk::{Desk, Said},
-};
-use self::{
-    desk::Errand,
-    lines::{Brought, Lines},
 };
 pub use self::{
     mailbox::Mailbox,
@@ -115,7 +117,7 @@ impl Requests {
         self.lines.open(access.device, Arc::clone(&access.topics))
     }
 
-    /// Waits until what was taken for other replicas is over.
+    /// Waits until what was taken for other replicas is over, and what they were asked is taken back.
     pub(super) async fn finished(&self) {
         self.carrier.finished().await;
     }
@@ -128,8 +130,8 @@ impl Relay {
     }
 
     /// Brings an inquiry to whoever answers for `device`, and waits for what comes back.
-    pub async fn ask(&self, device: DeviceId, inquiry: &Inquiry, _place: Place) -> Result<Reply, AskError> {
-        let outcome = self.brought(device, inquiry).await;
+    pub async fn ask(&self, device: DeviceId, inquiry: &Inquiry, place: Place) -> Result<Reply, AskError> {
+        let outcome = self.brought(device, inquiry, place).await;
         let word = match &outcome {
             Ok(Reply::HandedOver) => "handed_over",
             Ok(Reply::Response(_) | Reply::Outcome { .. }) => "answered",
@@ -139,7 +141,7 @@ impl Relay {
         outcome
     }
 
-    async fn brought(&self, device: DeviceId, inquiry: &Inquiry) -> Result<Reply, AskError> {
+    async fn brought(&self, device: DeviceId, inquiry: &Inquiry, place: Place) -> Result<Reply, AskError> {
         let deadline = Instant::now() + self.requests.settings.answer;
         let id = InquiryId::draw(self.entropy());
         let (answer, coming) = oneshot::channel();
@@ -151,24 +153,19 @@ impl Relay {
                 .map_err(|_| AskError::Disconnected)?,
             Brought::Busy => return Err(AskError::Busy),
             Brought::Nobody(errand) => {
-                self.brought_elsewhere(device, inquiry.slot(), &errand, deadline).await?
+                let slot = inquiry.slot().cloned();
+                self.brought_elsewhere(Asked { device, slot, errand, deadline }, place).await?
             }
         };
         // The connection that answered has read it already.
         Reply::read(inquiry.wanted(), &members).map_err(|_| AskError::NoAnswer)
     }
 
-    async fn brought_elsewhere(
-        &self,
-        device: DeviceId,
-        slot: Option<&SlotName>,
-        errand: &Errand,
-        deadline: Instant,
-    ) -> Result<Object, AskError> {
-        let asking = self.requests.carrier.ask(device, slot, errand, deadline);
+    async fn brought_elsewhere(&self, asked: Asked, place: Place) -> Result<Object, AskError> {
         tokio::select! {
-            answer = asking => answer,
+            biased;
             () = self.drain().cancelled() => Err(AskError::Draining),
+            answer = self.requests.carrier.ask(asked, place) => answer,
         }
     }
 
