@@ -102,10 +102,15 @@ impl Carrier {
                 Err(_) if taken => return Err(AskError::NoAnswer),
                 Err(_) => {}
             }
-            if self.in_time(self.parts.mailbox.withdraw(id)).await? {
-                return Err(AskError::Nobody);
+            match self.in_time(self.parts.mailbox.withdraw(id)).await {
+                Ok(true) => return Err(AskError::Nobody),
+                Ok(false) => taken = true,
+                // Somebody may have brought it, so that it is not known that nothing happened.
+                Err(error) => {
+                    complain("a request could not be withdrawn from other replicas", &error);
+                    taken = Instant::now() >= deadline;
+                }
             }
-            taken = true;
         };
         match ended.unwrap_or(Ended::Disconnected) {
             Ended::Answered(members) => Ok(members),

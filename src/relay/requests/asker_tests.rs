@@ -183,6 +183,31 @@ async fn who_leaves_takes_back_what_was_posted_and_keeps_the_place_until_then() 
 }
 
 #[tokio::test]
+async fn who_can_not_be_told_that_nobody_has_it_waits_for_the_answer() {
+    let mailbox = Noted::new(1, 1, Vec::new());
+    let (carrier, drain) = (carrier(&mailbox), CancellationToken::new());
+    let places = places::Taken::new(Places::default());
+    let running = tokio::spawn(carrier::run(Arc::clone(&carrier), Lines::default(), drain.clone()));
+    let asking = carrier.ask(asked(), places.take(HOME, None).unwrap());
+    let answer = timeout(PATIENCE, asking).await.expect("an end");
+    assert_eq!(answer.unwrap()["status"], 201);
+    assert_eq!(mailbox.said(), ["posting", "posted", "not withdrawn"]);
+    drain.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_can_be_told_later_that_nobody_has_it_is_told_then() {
+    let mailbox = Noted::new(1, 1, Vec::new());
+    let places = places::Taken::new(Places::default());
+    let carrier = carrier(&mailbox);
+    let asking = carrier.ask(asked(), places.take(HOME, None).unwrap());
+    let told = timeout(PATIENCE, asking).await.expect("an end");
+    assert!(matches!(told, Err(AskError::Nobody)), "{told:?}");
+    assert_eq!(mailbox.said(), ["posting", "posted", "not withdrawn", "withdrawn"]);
+}
+
+#[tokio::test]
 async fn what_waits_for_others_hides_nothing_that_waits_for_here() {
     let waiting = |n: u128, device| WaitingRequest {
         id: InquiryId(Uuid::from_u128(n)),
