@@ -127,7 +127,8 @@ impl Call {
         let webhook = webhook.filter(|webhook| webhook.enabled).ok_or_else(Problem::not_found)?;
         self.rates.slot.take(&address, now).map_err(|wait| too_often("slot_rate", wait))?;
         self.prove_secret(&webhook)?;
-        let place: Place = self.relay.reserve(address.device, Some(&address.slot))?;
+        let place: Result<Place, Crowded> = self.relay.reserve(address.device, Some(&address.slot));
+        let place = place.inspect_err(|_| refused("in_flight"))?;
         let body = read_body(&self.request, self.payload, LARGEST_BODY, BODY_TIME).await;
         let body = body.inspect_err(|problem| {
             if problem.code() == "payload_too_large" {
@@ -221,7 +222,6 @@ fn not_proven() -> Problem {
 
 impl From<Crowded> for Problem {
     fn from(crowded: Crowded) -> Self {
-        refused("in_flight");
         match crowded {
             Crowded::Device => Self::too_many_requests(1),
             Crowded::Server => Self::unavailable("busy", 1),

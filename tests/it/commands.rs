@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Account, Home, PASSWORD, Relay, Reply, Service, call_with};
+use crate::harness::{Account, Home, PASSWORD, Process, Provider, Relay, Reply, Service, call_with, hook};
 
 async fn command(service: &Service, home: &Home, name: &str, data: Value) -> Reply {
     let path = format!("/api/devices/{}/commands/{name}", home.device);
@@ -120,4 +120,29 @@ async fn a_hub_that_is_silent_is_a_504() {
     let mut hub = home.relay(&service).await;
     let (reply, _) = tokio::join!(command(&service, &home, "get_network", json!({})), hub.asked());
     assert_eq!(reply.expect(504)["code"], "no_answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_has_bounds_under_way_that_are_not_counted_among_refused_webhooks() {
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let process = Process::start(&service, &[("REQUESTS__IN_FLIGHT_PER_DEVICE", "1")]).await;
+    let mut hub = home.relay(&process.service).await;
+    let refused = async {
+        let asked = hub.asked().await;
+        let second = command(&process.service, &home, "reboot", json!({})).await;
+        assert!(second.headers.contains_key("retry-after"));
+        second.expect(429);
+        let counted = async || {
+            let metrics = Reply::of(process.service.admin(Method::GET, "/metrics")).await.text;
+            let line = "cloudlink_webhooks_refused_total{reason=\"in_flight\"} ";
+            metrics.lines().find_map(|counted| counted.strip_prefix(line).map(str::to_owned))
+        };
+        assert_eq!(counted().await, None);
+        hook(&process.service, &home).await.expect(429);
+        assert_eq!(counted().await.as_deref(), Some("1"));
+        hub.send(&json!({"type": "response", "id": asked["id"], "ok": true})).await;
+    };
+    let (first, ()) = tokio::join!(command(&process.service, &home, "get_network", json!({})), refused);
+    first.expect(200);
 }
