@@ -103,6 +103,7 @@ async fn only_the_owner_and_the_whole_device_by_its_key_may_send_one() {
 async fn a_hub_gets_sixty_commands_a_minute_and_the_record_no_more() {
     let service = Service::start().await;
     let home = Home::bare(&service).await;
+    service.clock.stop();
     for _ in 0..60 {
         command(&service, &home, "reboot", json!({})).await.expect(503);
     }
@@ -115,7 +116,7 @@ async fn a_hub_gets_sixty_commands_a_minute_and_the_record_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_is_silent_is_a_504() {
-    let service = Service::with(&[("REQUESTS__ANSWER_SECONDS", "1")]).await;
+    let service = Service::with(&[("REQUESTS__ANSWER_SECONDS", "10")]).await;
     let home = Home::bare(&service).await;
     let mut hub = home.relay(&service).await;
     let (reply, _) = tokio::join!(command(&service, &home, "get_network", json!({})), hub.asked());

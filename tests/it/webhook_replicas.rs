@@ -13,9 +13,10 @@ use cloudlink::{
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
+use sqlx::AssertSqlSafe;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::harness::{Hold, Home, Hook, Process, Provider, Service, call_with, hook, until};
+use crate::harness::{Hold, Home, Hook, Process, Provider, Service, call_with, dump::disguises, hook, until};
 
 /// Two replicas that know of each other, and a home.
 async fn stage(settings: &[(&str, &str)]) -> (Service, Service, Home) {
@@ -47,6 +48,7 @@ async fn count(service: &Service, query: &'static str) -> i64 {
     sqlx::query_scalar(query).fetch_one(&service.database.pool).await.unwrap()
 }
 
+const CANARY: &str = "canary: for two replicas alone";
 const ROWS: &str = "select count(*) from relay_requests";
 
 /// Waits until so many rows lie between the replicas.
@@ -118,7 +120,7 @@ async fn nobody_anywhere_is_503_and_nothing_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_and_departure_look_alike_from_another_replica() {
-    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "3")]).await;
+    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "10")]).await;
     let mut relay = home.relay(&other).await;
     let (reply, _) = tokio::join!(hook(&service, &home), relay.asked());
     assert_eq!(reply.expect(504)["code"], "no_answer");
@@ -142,23 +144,53 @@ async fn a_replica_that_goes_away_tells_who_waits_for_its_plugins() {
     assert_eq!(reply.expect(502)["code"], "disconnected");
 }
 
+/// What lies in a column between the replicas, once something does, in hex.
+#[expect(clippy::disallowed_methods, reason = "a test looks into the database behind the service's back")]
+async fn lying(service: &Service, column: &str) -> String {
+    let statement = format!("select encode({column}, 'hex') from relay_requests where {column} is not null");
+    until(column, async || {
+        let found = sqlx::query_scalar(AssertSqlSafe(statement.clone()));
+        found.fetch_optional(&service.database.pool).await.unwrap()
+    })
+    .await
+}
+
+fn is_sealed(hex: &str) {
+    assert!(hex.len() > 2 * CANARY.len(), "{hex}");
+    assert!(disguises(CANARY).iter().all(|disguise| !hex.contains(disguise)), "{hex}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn j01_what_lies_between_replicas_is_sealed_and_what_nobody_fetched_is_forgotten() {
-    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "3")]).await;
-    let mut relay = home.relay(&other).await;
-    let call = Hook { body: b"canary".to_vec(), ..Hook::default() };
-    let looks = async {
-        until("a row", async || {
-            let posted = count(&service, ROWS).await;
-            (posted == 1).then_some(())
-        })
-        .await;
-        let plain = "select count(*) from relay_requests
-            where position('canary'::bytea in coalesce(frame, '')) > 0 or position('request'::bytea in coalesce(frame, '')) > 0";
-        assert_eq!(count(&service, plain).await, 0);
-        relay.asked().await;
+async fn j01_what_lies_between_replicas_is_sealed() {
+    let (service, other, home) = stage(&[]).await;
+    let away = Home::bare(&service).await;
+    away.install(&service, "acme", json!({})).await.expect(201);
+    // Nothing is taken back or collected before it was looked at.
+    let hold = Hold::on(&service, "delete", "relay_requests").await;
+    let call = |home: &Home| {
+        let path = format!("/api/eisy/pg3/webhook/response/{}/{}", home.device, home.slot);
+        tokio::spawn(service.request(Method::POST, &path).header("x-canary", CANARY).send())
     };
-    let (reply, ()) = tokio::join!(call.call(&service, &home), looks);
+    let unheard = call(&away);
+    is_sealed(&lying(&service, "frame").await);
+
+    let mut relay = home.relay(&other).await;
+    let heard = call(&home);
+    let asked = relay.asked().await;
+    assert_eq!(asked["headers"]["x-canary"], CANARY);
+    relay.answer(&asked, 200, json!({"x-canary": CANARY}), b"").await;
+    is_sealed(&lying(&service, "answer").await);
+
+    hold.release().await;
+    assert_eq!(unheard.await.unwrap().unwrap().status(), 503);
+    assert_eq!(heard.await.unwrap().unwrap().headers()["x-canary"], CANARY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_fetched_is_forgotten() {
+    let (service, other, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "10")]).await;
+    let mut relay = home.relay(&other).await;
+    let (reply, _) = tokio::join!(hook(&service, &home), relay.asked());
     assert_eq!(reply.status, 504);
     assert_eq!(count(&service, ROWS).await, 1, "taken, and never answered");
     forget(&service).await;
@@ -169,7 +201,7 @@ async fn j01_what_lies_between_replicas_is_sealed_and_what_nobody_fetched_is_for
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_its_plugin_was_asked_a_replica_leaves_a_504_and_a_row_that_is_forgotten() {
     let (service, provider) =
-        (Service::with(&[("REQUESTS__ANSWER_SECONDS", "3")]).await, Provider::start().await);
+        (Service::with(&[("REQUESTS__ANSWER_SECONDS", "10")]).await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
     let process = Process::start(&service, &[]).await;
     both_known(&service).await;

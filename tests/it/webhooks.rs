@@ -1,15 +1,13 @@
 //! Web services reach a plugin at home: what goes through, what comes back, and what is refused.
 
-use std::time::Duration;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::timeout,
+    sync::oneshot,
 };
 
 use crate::harness::{Home, Hook, Provider, Relay, Service, hook, within};
@@ -112,7 +110,7 @@ async fn where_nobody_is_connected_nothing_waits_and_where_nothing_is_nothing_is
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plugin_that_never_answers_is_a_504_and_a_late_answer_an_error_frame() {
-    let (service, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "1")]).await;
+    let (service, home) = stage(&[("REQUESTS__ANSWER_SECONDS", "10")]).await;
     let mut relay = home.relay(&service).await;
     let (reply, asked) = tokio::join!(hook(&service, &home), relay.asked());
     assert_eq!(reply.expect(504)["code"], "no_answer");
@@ -213,24 +211,27 @@ async fn fifty_megabytes_are_refused_before_they_are_sent() {
 async fn a_flood_is_bounded_by_what_is_under_way_and_by_the_minute() {
     let (service, home) = stage(&[("REQUESTS__IN_FLIGHT_PER_SLOT", "3")]).await;
     let mut relay = home.relay(&service).await;
+    let (refused, told) = oneshot::channel();
     let flood = async {
-        let replies = join_all((0..20).map(|_| hook(&service, &home))).await;
-        let count = |status| replies.iter().filter(|reply| reply.status == status).count();
-        assert_eq!((count(200), count(429)), (3, 17));
-        assert!(
-            replies
-                .iter()
-                .filter(|reply| reply.status == 429)
-                .all(|reply| reply.headers.contains_key("retry-after"))
-        );
+        let mut calls: FuturesUnordered<_> = (0..20).map(|_| hook(&service, &home)).collect();
+        for _ in 0..17 {
+            let reply = calls.next().await.unwrap();
+            assert!(reply.headers.contains_key("retry-after"));
+            reply.expect(429);
+        }
+        refused.send(()).unwrap();
+        while let Some(reply) = calls.next().await {
+            assert_eq!(reply.status, 200);
+        }
     };
     let plugin = async {
-        let mut asked = vec![relay.asked().await, relay.asked().await, relay.asked().await];
+        let asked = [relay.asked().await, relay.asked().await, relay.asked().await];
         // Only once the rest was refused.
-        let more = timeout(Duration::from_millis(500), relay.asked()).await;
-        assert!(more.is_err(), "a fourth: {more:?}");
-        for asked in asked.drain(..) {
-            relay.answer(&asked, 200, json!({}), b"").await;
+        within("17 refusals", told).await.unwrap();
+        let more = relay.told_so_far().await;
+        assert!(!more.iter().any(|frame| frame.contains("\"request\"")), "a fourth: {more:?}");
+        for asked in &asked {
+            relay.answer(asked, 200, json!({}), b"").await;
         }
     };
     tokio::join!(flood, plugin);
@@ -239,6 +240,7 @@ async fn a_flood_is_bounded_by_what_is_under_way_and_by_the_minute() {
         [("REQUESTS__PER_MINUTE_PER_SLOT", "2"), ("REQUESTS__PER_MINUTE_PER_NETWORK", "2")]
     {
         let (service, home) = stage(&[(setting, value)]).await;
+        service.clock.stop();
         for status in [503, 503, 429] {
             let reply = hook(&service, &home).await;
             assert!(reply.headers.contains_key("retry-after"));

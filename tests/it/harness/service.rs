@@ -1,7 +1,7 @@
 //! A started service: the same `Application` as `serve`, with a clock that tests can move.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicI64, Ordering},
 };
 
@@ -26,20 +26,29 @@ pub(crate) const PUBLIC: &str = "http://127.0.0.1:9";
 pub(crate) const KEYS: &str = "k1:MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub(crate) const OWNER: (&str, &str) = ("owner", "a password for the owner");
 
-/// The machine's clock, moved as a test wishes.
+/// The machine's clock, moved and stopped as a test wishes.
 #[derive(Clone, Default)]
-pub(crate) struct Clock(Arc<AtomicI64>);
+pub(crate) struct Clock {
+    ahead: Arc<AtomicI64>,
+    stopped: Arc<OnceLock<OffsetDateTime>>,
+}
 
 impl Clock {
     /// Moves the present.
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(by.whole_milliseconds().try_into().unwrap(), Ordering::SeqCst);
+        self.ahead.fetch_add(by.whole_milliseconds().try_into().unwrap(), Ordering::SeqCst);
+    }
+
+    /// From now on only `advance` moves the present, however long a test takes.
+    pub(crate) fn stop(&self) {
+        self.stopped.get_or_init(|| SystemClock.now());
     }
 }
 
 impl cloudlink::domain::clock::Clock for Clock {
     fn now(&self) -> OffsetDateTime {
-        SystemClock.now() + Duration::milliseconds(self.0.load(Ordering::SeqCst))
+        let present = self.stopped.get().copied().unwrap_or_else(|| SystemClock.now());
+        present + Duration::milliseconds(self.ahead.load(Ordering::SeqCst))
     }
 }
 
