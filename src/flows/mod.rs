@@ -34,9 +34,11 @@ mod sign_in;
 mod sign_in_decisions;
 mod sign_in_grants;
 mod sweep;
+mod throttle;
 mod token_proof;
 mod tokens;
 mod unlink;
+mod webhook_admission;
 mod webhooks;
 
 use std::sync::Arc;
@@ -73,8 +75,10 @@ pub use self::{
     sign_in_decisions::{Identity, SignInError, SignInOutcome},
     sign_in_grants::{GivenBack, RevokeError, SignInGrantError},
     sweep::{keep_access_fresh, sweep},
+    throttle::{MOST_NETWORKS, Throttle},
     token_proof::TokenProof,
     tokens::{Need, TokenUnavailable},
+    webhook_admission::{AdmittedWebhook, WebhookCall, WebhookHead, WebhookRates, WebhookRefusal},
     webhooks::WebhookError,
 };
 // What verbs answer with: whoever calls them needs no room below this one.

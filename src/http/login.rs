@@ -9,13 +9,13 @@ use super::{
     caller::Caller,
     error::Problem,
     extract::{ClientAddress, DevicePath, StrictJson},
-    throttle::{Throttle, Throttles},
+    throttle::Throttles,
 };
 use crate::{
     domain::{plugin::FieldError, secret::Password},
     flows::{
         Broker, Entitlement, HashingError, Issued, LoginError, PasswordChangeError, PasswordError,
-        PasswordReach,
+        PasswordReach, Throttle,
     },
 };
 

@@ -44,7 +44,7 @@ mod static_files;
 mod terminal;
 pub mod throttle;
 mod token;
-pub mod webhook;
+mod webhook;
 mod webhook_message;
 mod webhook_settings;
 

@@ -1,8 +1,8 @@
 //! `/api/eisy/pg3/webhook/…`: what a web service sends is brought to a plugin, and what that answers goes back.
 //!
-//! The order of the checks is the order of what they cost: the caller's rate, the announced size, the slot, the slot's
-//! rate, the secret, a place, the body, its signature. Nothing is relayed before all of them, and nothing is read of
-//! a body for which there is no place. What a plugin answers is somebody's content under this service's own name:
+//! The order is the order of what things cost: what can be decided before the body is there
+//! ([`Broker::admit_webhook`]), a place, the body, its signature. Nothing is relayed before all of them, and nothing is
+//! read of a body for which there is no place. What a plugin answers is somebody's content under this service's own name:
 //! a browser that opens it runs nothing of it.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use actix_web::{
     dev::Payload,
     http::{
         StatusCode,
-        header::{self, HeaderName, HeaderValue},
+        header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     web,
 };
@@ -22,16 +22,14 @@ use super::{
     error::Problem,
     extract::{ClientAddress, QueryPairs, SlotPath, read_body},
     hardening::Verbatim,
-    throttle::Throttle,
     webhook_message::{headers, may_answer_with, query},
 };
 use crate::{
     domain::{
         inquiry::{Inquiry, LARGEST_BODY, Reply, Request, Response, Wanted},
         metric,
-        webhook::{Proof, Webhook, is_secret},
     },
-    flows::Broker,
+    flows::{Broker, WebhookCall, WebhookHead, WebhookRates, WebhookRefusal},
     relay::{AskError, Crowded, Place, Relay},
 };
 
@@ -39,21 +37,6 @@ use crate::{
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// No script, no form, no frame, nothing loaded, and no origin to act in.
 const SANDBOX: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
-
-/// How often web services may call.
-#[derive(Debug)]
-pub struct WebhookRates {
-    network: Throttle,
-    slot: Throttle,
-}
-
-impl WebhookRates {
-    /// So many requests a minute from one network, and to one slot.
-    pub fn new(per_network: u32, per_slot: u32) -> Self {
-        let minute = Duration::from_mins(1);
-        Self { network: Throttle::new(per_network, minute), slot: Throttle::new(per_slot, minute) }
-    }
-}
 
 /// The routes. Every method is taken; the reference tells of one.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -117,63 +100,51 @@ async fn handed_over(call: Call) -> Result<HttpResponse, Problem> {
 
 impl Call {
     async fn brought(self, wanted: Wanted) -> Result<Reply, Problem> {
-        let now = self.broker.now();
-        self.rates.network.take(self.client.0, now).map_err(|wait| too_often("network_rate", wait))?;
-        if announced(&self.request).is_some_and(|bytes| bytes > LARGEST_BODY) {
-            return Err(too_large());
-        }
-        let address = self.path.clone().address();
-        let webhook = self.broker.show_webhook(&address).await?;
-        let webhook = webhook.filter(|webhook| webhook.enabled).ok_or_else(Problem::not_found)?;
-        self.rates.slot.take(&address, now).map_err(|wait| too_often("slot_rate", wait))?;
-        self.prove_secret(&webhook)?;
+        let address = self.path.address();
+        let head = Head { headers: self.request.headers(), query: &self.query };
+        let announced = announced(&self.request);
+        let call = WebhookCall { address: &address, network: self.client.0, announced, head: &head };
+        let admitted = self.broker.admit_webhook(&self.rates, call).await.map_err(refused)?;
         let place: Result<Place, Crowded> = self.relay.reserve(address.device, Some(&address.slot));
-        let place = place.inspect_err(|_| refused("in_flight"))?;
+        let place = place.inspect_err(|_| count("in_flight"))?;
         let body = read_body(&self.request, self.payload, LARGEST_BODY, BODY_TIME).await;
         let body = body.inspect_err(|problem| {
             if problem.code() == "payload_too_large" {
-                refused("too_large");
+                count("too_large");
             }
         })?;
-        let head = self.request.headers();
-        if let Proof::Hmac(signature) = &webhook.proof {
-            let sent = one(head, &signature.header).unwrap_or_default();
-            if !signature.is_of(&String::from_utf8_lossy(sent), &body) {
-                return Err(not_proven());
-            }
-        }
-        let secret = match &webhook.proof {
-            Proof::Secret(place, _) => Some(place),
-            Proof::Hmac(_) | Proof::None => None,
-        };
+        admitted.prove_body(&head, &body).map_err(refused)?;
+        let secret = admitted.secret_place();
         let inquiry = Inquiry::Request(Request {
             slot: address.slot,
             method: self.request.method().as_str().to_owned(),
-            headers: headers(head, secret.and_then(|place| place.header())),
-            query: query(&self.query, secret.and_then(|place| place.query())),
+            headers: headers(head.headers, secret.and_then(|place| place.header())),
+            query: query(head.query, secret.and_then(|place| place.query())),
             body: body.to_vec(),
             wanted,
         });
         drop(body);
         Ok(self.relay.ask(address.device, &inquiry, place).await?)
     }
-
-    fn prove_secret(&self, webhook: &Webhook) -> Result<(), Problem> {
-        let Proof::Secret(place, secret) = &webhook.proof else { return Ok(()) };
-        let sent = match (place.header(), place.query()) {
-            (Some(name), _) => one(self.request.headers(), name),
-            (None, name) => name.and_then(|name| self.query.one(name).ok().flatten()).map(str::as_bytes),
-        };
-        if sent.is_some_and(|sent| is_secret(sent, secret)) { Ok(()) } else { Err(not_proven()) }
-    }
 }
 
-/// A header that stands there once.
-fn one<'a>(head: &'a header::HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let mut values = head.get_all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => Some(value.as_bytes()),
-        (_, _) => None,
+/// What a request shows besides its body.
+struct Head<'a> {
+    headers: &'a HeaderMap,
+    query: &'a QueryPairs,
+}
+
+impl WebhookHead for Head<'_> {
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let mut values = self.headers.get_all(name);
+        match (values.next(), values.next()) {
+            (Some(value), None) => Some(value.as_bytes()),
+            (_, _) => None,
+        }
+    }
+
+    fn member(&self, name: &str) -> Option<&str> {
+        self.query.one(name).ok().flatten()
     }
 }
 
@@ -200,24 +171,31 @@ fn rendered(response: Response) -> HttpResponse {
     answer
 }
 
-fn refused(reason: &'static str) {
+/// Of webhooks alone: commands find their places at the same counter.
+fn count(reason: &'static str) {
     metrics::counter!(metric::WEBHOOKS_REFUSED, "reason" => reason).increment(1);
 }
 
-fn too_often(reason: &'static str, wait: Duration) -> Problem {
-    refused(reason);
-    Problem::too_many_requests(wait.as_secs())
-}
-
-fn too_large() -> Problem {
-    refused("too_large");
-    Problem::too_large()
-}
-
-fn not_proven() -> Problem {
-    refused("proof");
-    let detail = "The secret or signature that this webhook asks for is missing or wrong.";
-    Problem::new(StatusCode::FORBIDDEN, "webhook_refused", detail)
+fn refused(refusal: WebhookRefusal) -> Problem {
+    let too_often = |reason, wait: Duration| {
+        count(reason);
+        Problem::too_many_requests(wait.as_secs())
+    };
+    match refusal {
+        WebhookRefusal::NetworkRate(wait) => too_often("network_rate", wait),
+        WebhookRefusal::SlotRate(wait) => too_often("slot_rate", wait),
+        WebhookRefusal::TooLarge => {
+            count("too_large");
+            Problem::too_large()
+        }
+        WebhookRefusal::Unknown => Problem::not_found(),
+        WebhookRefusal::NotProven => {
+            count("proof");
+            let detail = "The secret or signature that this webhook asks for is missing or wrong.";
+            Problem::new(StatusCode::FORBIDDEN, "webhook_refused", detail)
+        }
+        WebhookRefusal::Store(cause) => cause.into(),
+    }
 }
 
 impl From<Crowded> for Problem {

@@ -26,7 +26,7 @@ use crate::{
         clock::{Clock, Entropy},
         plugin::MAX_DOCUMENT,
     },
-    flows::{Broker, Parts, keep_access_fresh, keep_tokens_fresh, sweep},
+    flows::{Broker, Parts, WebhookRates, keep_access_fresh, keep_tokens_fresh, sweep},
     http::{
         account_link::AccountLinkSockets,
         frame::{Frame, Limits},
@@ -35,7 +35,6 @@ use crate::{
         relay_listener::RelayListener,
         server::{ListeningSocket, Tuning, listen},
         throttle::Throttles,
-        webhook::WebhookRates,
     },
     relay::{Relay, RelayParts},
     seams::{SystemClock, SystemEntropy},

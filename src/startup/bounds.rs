@@ -11,8 +11,8 @@ use metrics_process::Collector;
 
 use crate::{
     domain::metric,
-    flows::Broker,
-    http::throttle::{MOST_NETWORKS, Throttles},
+    flows::{Broker, MOST_NETWORKS},
+    http::throttle::Throttles,
 };
 
 /// Looks at the parts that have bounds.

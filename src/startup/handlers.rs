@@ -4,10 +4,8 @@ use actix_web::{HttpResponse, web};
 
 use super::bounds::Bounds;
 use crate::{
-    flows::Broker,
-    http::{
-        self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles, webhook::WebhookRates,
-    },
+    flows::{Broker, WebhookRates},
+    http::{self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles},
     relay::Relay,
     telemetry::Metrics,
 };
