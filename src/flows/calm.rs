@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// More than the pause between two attempts to store, and the pool's between two to connect.
 const LONG_ENOUGH: Duration = Duration::from_secs(5);
@@ -17,7 +17,25 @@ const QUICK: Duration = Duration::from_secs(1);
 /// How long an answer is kept for a database that is away; whoever took over meanwhile has made it void.
 pub(super) const STORE_PATIENCE: Duration = Duration::from_mins(5);
 /// The pause between two attempts to store it.
-pub(super) const STORE_PAUSE: Duration = Duration::from_secs(1);
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Stores what a code or a refresh token was spent for: while the database is away again and again, because it is not
+/// to be had a second time. `waits` says for the log who waits.
+pub(super) async fn store_patiently<T, Storing: Future<Output = Result<T, StoreError>>>(
+    store: impl Fn() -> Storing,
+    waits: impl Fn(),
+) -> Result<T, StoreError> {
+    let answered = Instant::now();
+    loop {
+        match store().await {
+            Err(error) if error.is_outage() && answered.elapsed() < STORE_PATIENCE => {
+                waits();
+                tokio::time::sleep(STORE_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 /// One task's experience with the database; at first it has none, which is as good.
 #[derive(Debug, Default)]

@@ -10,10 +10,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use super::{
-    Broker,
-    calm::{STORE_PATIENCE, STORE_PAUSE},
-};
+use super::{Broker, calm::store_patiently};
 use crate::{
     domain::{
         address::EgressPolicy,
@@ -146,17 +143,8 @@ impl Broker {
                 error = error as &dyn std::error::Error, "exchange failed"
             );
         }
-        // A code is good once: what it brought is not given up because the database is away.
-        let answered = Instant::now();
-        loop {
-            match self.record(&task, &answer).await {
-                Err(error) if error.is_outage() && answered.elapsed() < STORE_PATIENCE => {
-                    tracing::warn!(flow = %task.lease.flow, "the exchange waits for the database");
-                    tokio::time::sleep(STORE_PAUSE).await;
-                }
-                done => return done,
-            }
-        }
+        let waits = || tracing::warn!(flow = %task.lease.flow, "the exchange waits for the database");
+        store_patiently(|| self.record(&task, &answer), waits).await
     }
 
     async fn record(

@@ -1,12 +1,10 @@
 //! The end of a refresh: recorded first, then told.
 
-use std::time::Instant;
-
 use time::{Duration, OffsetDateTime};
 
 use super::{
     Broker,
-    calm::{STORE_PATIENCE, STORE_PAUSE},
+    calm::store_patiently,
     refresh::{Outcome, RefreshTask},
 };
 use crate::{
@@ -19,23 +17,16 @@ use crate::{
 };
 
 impl Broker {
-    /// A refresh token may be good once: what it brought is not given up because the database is away.
+    /// Records what a refresh came to, for as long as it is kept for a database that is away.
     pub(super) async fn record_patiently(
         &self,
         task: &RefreshTask,
         host: Option<&str>,
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
-        let answered = Instant::now();
-        loop {
-            match self.record_refresh(task, host, outcome).await {
-                Err(error) if error.is_outage() && answered.elapsed() < STORE_PATIENCE => {
-                    tracing::warn!(slot = %task.leased.lease.address, "the refresh waits for the database");
-                    tokio::time::sleep(STORE_PAUSE).await;
-                }
-                done => return done,
-            }
-        }
+        let slot = &task.leased.lease.address;
+        let waits = || tracing::warn!(%slot, "the refresh waits for the database");
+        store_patiently(|| self.record_refresh(task, host, outcome), waits).await
     }
 
     async fn record_refresh(

@@ -1,7 +1,6 @@
 //! The callback of an attempt, by the rules of any flow's: state, browser, time, path, `iss`; then one token request.
 
 use time::Duration;
-use tokio::time::Instant;
 
 use crate::{
     domain::{
@@ -16,7 +15,7 @@ use crate::{
     },
     flows::{
         Broker, CallbackPath, Refusal,
-        calm::{STORE_PATIENCE, STORE_PAUSE},
+        calm::store_patiently,
         exchange::flow_error,
         redirect::{expected_path, refused},
     },
@@ -139,19 +138,9 @@ impl Broker {
     ) -> Result<(), StoreError> {
         match self.request_account_tokens(&row, &configuration, &granted).await {
             Ok(tokens) => {
-                // A code is good once: what it brought is not given up because the database is away.
-                let answered = Instant::now();
-                let granted = loop {
-                    let until = self.now() + DELIVERY_TIME;
-                    match self.store.grant_account_link(row.id, &tokens, until).await {
-                        Err(error) if error.is_outage() && answered.elapsed() < STORE_PATIENCE => {
-                            tracing::warn!(attempt = %row.id, "the exchange waits for the database");
-                            tokio::time::sleep(STORE_PAUSE).await;
-                        }
-                        done => break done?,
-                    }
-                };
-                if granted {
+                let waits = || tracing::warn!(attempt = %row.id, "the exchange waits for the database");
+                let grant = || self.store.grant_account_link(row.id, &tokens, self.now() + DELIVERY_TIME);
+                if store_patiently(grant, waits).await? {
                     self.knock_account_link(row.id);
                 } else {
                     tracing::info!(attempt = %row.id, "nobody waits for these tokens any more");
