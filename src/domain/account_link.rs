@@ -248,6 +248,18 @@ impl RefreshAnswer {
             Self::Misconfigured => "refused",
         }
     }
+
+    /// The same, told so much later: tokens last as much less, but at least a second.
+    pub fn told_after(&self, wait: Duration) -> Self {
+        let mut later = self.clone();
+        if let Self::Tokens(members) = &mut later
+            && let Some(left) = members.get_mut("expires_in")
+            && let Some(seconds) = left.as_u64()
+        {
+            *left = seconds.saturating_sub(wait.as_secs()).max(1).into();
+        }
+        later
+    }
 }
 
 impl fmt::Debug for RefreshAnswer {
@@ -259,6 +271,19 @@ impl fmt::Debug for RefreshAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_that_are_told_later_last_as_much_less() {
+        let lasts = |seconds: u64| {
+            let mut members = crate::domain::json::Object::new();
+            members.insert("expires_in".to_owned(), seconds.into());
+            RefreshAnswer::Tokens(members)
+        };
+        assert_eq!(lasts(3600).told_after(Duration::from_millis(900)), lasts(3600));
+        assert_eq!(lasts(3600).told_after(Duration::from_secs(100)), lasts(3500));
+        assert_eq!(lasts(60).told_after(Duration::from_secs(100)), lasts(1));
+        assert_eq!(RefreshAnswer::Gone.told_after(Duration::from_secs(100)), RefreshAnswer::Gone);
+    }
 
     #[test]
     fn a_domain_is_what_home_assistant_calls_an_integration() {

@@ -63,23 +63,26 @@ impl PresentedToken {
 }
 
 impl Store {
-    /// Takes the right to ask the provider, unless somebody has it or has been answered. It ends at `lease_until`.
+    /// Takes the right to ask the provider, unless somebody has it or has been answered. It ends at `lease_until`; until
+    /// `forget_at` what came of it can be stored, unless another has taken it.
     pub async fn lease_account_refresh(
         &self,
         token: PresentedToken,
         lease_until: OffsetDateTime,
+        forget_at: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<AccountRefresh, StoreError> {
         let attempt = sqlx::query_scalar!(
             "-- lease_account_refresh
-            insert into account_refreshes as old (token_hash, lease_until, forget_at) values ($1, $2, $2)
+            insert into account_refreshes as old (token_hash, lease_until, forget_at) values ($1, $2, $4)
             on conflict (token_hash) do update set attempt = old.attempt + 1, answer = null,
                 lease_until = excluded.lease_until, forget_at = excluded.forget_at
             where (old.answer is null and old.lease_until <= $3) or (old.answer is not null and old.forget_at <= $3)
             returning attempt",
             token.0.as_slice(),
             lease_until,
-            now
+            now,
+            forget_at
         )
         .fetch_optional(&self.pool)
         .await?;

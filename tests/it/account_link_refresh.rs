@@ -193,6 +193,37 @@ async fn an_answer_that_can_not_be_kept_is_given_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_while_the_database_is_away_is_kept_when_it_is_back_and_nothing_is_spent_twice()
+{
+    let (direct, provider) = account_link(&[], json!({})).await;
+    let link = DatabaseLink::to(&direct).await;
+    let service = direct.replica_with(&[("DATABASE__URL", &link.url)]).await;
+    let gate = Arc::new(Notify::new());
+    provider.next(Answer::Held(gate.clone(), 200, json!({"access_token": "at-2", "refresh_token": "rt-2"})));
+    let cutting = async {
+        provider.asked(1).await;
+        link.cut();
+        gate.notify_one();
+    };
+    let (reply, ()) = tokio::join!(refresh(&service, "ecobee", "rt-1"), cutting);
+    assert_eq!(reply.expect(200)["refresh_token"], "rt-2");
+    // Whoever asked the database before, as the first to keep the answer did, has heard by now that it is away.
+    let again = refresh(&service, "ecobee", "rt-1").await;
+    assert_eq!((again.status, &again.json["code"]), (503, &json!("database_unavailable")), "{}", again.text);
+
+    // By now whoever asked looks dead, to the sweep of the other replica, too.
+    direct.clock.advance(Duration::seconds(41));
+    direct.broker().sweep_flows().await.unwrap();
+    link.mend();
+    let kept = "select count(*) from account_refreshes where answer is not null";
+    until("the answer to be kept", async || (direct.database.count(kept).await == 1).then_some(())).await;
+    for replica in [&direct, &service] {
+        assert_eq!(refresh(replica, "ecobee", "rt-1").await.expect(200)["refresh_token"], "rt-2");
+    }
+    assert_eq!(provider.requests().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_whose_process_is_killed_can_be_asked_for_again() {
     let (service, provider) = account_link(&[], json!({})).await;
     let process = Process::start(&service, &[]).await;

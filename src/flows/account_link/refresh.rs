@@ -18,13 +18,17 @@ use crate::{
         metric,
         secret::RefreshToken,
     },
-    flows::Broker,
+    flows::{Broker, calm::store_patiently},
     provider::{AnswerError, ExchangeError, RefreshFailure, Registration},
     store::{AccountRefresh, AccountRefreshLease, PresentedToken, StoreError},
 };
 
 /// More than a request to the provider may take (30 s).
 const LEASE: Duration = Duration::seconds(40);
+/// How long a lease is remembered: until whoever has it gives up storing what came of it.
+const REMEMBERED: Duration = Duration::minutes(6);
+/// How long a client waits for its answer to be kept, too, which takes longer only while the database is away.
+const KEPT_SOON: Period = Period::from_secs(1);
 /// How long an answer is repeated.
 const REPEATED_FOR: Duration = Duration::seconds(60);
 /// How long one waits for an answer that another asks for.
@@ -68,7 +72,7 @@ impl Broker {
         let mut knocks = self.bus.subscribe(DeviceId(presented.id()));
         loop {
             let now = self.now();
-            match self.store.lease_account_refresh(presented, now + LEASE, now).await? {
+            match self.store.lease_account_refresh(presented, now + LEASE, now + REMEMBERED, now).await? {
                 AccountRefresh::Answered(answer) => {
                     metrics::counter!(metric::ACCOUNT_LINK_REFRESHES, "outcome" => "repeated").increment(1);
                     return Ok(answer);
@@ -99,7 +103,11 @@ impl Broker {
                 None => RefreshAnswer::Misconfigured,
             };
             metrics::counter!(metric::ACCOUNT_LINK_REFRESHES, "outcome" => answer.word()).increment(1);
-            broker.keep_answer(lease, &answer).await;
+            let (keeper, kept) = (broker.clone(), answer.clone());
+            let keeping = async move { keeper.keep_answer(lease, &kept).await };
+            let keeping = broker.exchanges.spawn_on(keeping, &broker.runtime);
+            // Given in any case, though it may never be kept.
+            let _ = timeout(KEPT_SOON, keeping).await;
             answer
         };
         // A panic there was logged where it happened.
@@ -137,10 +145,24 @@ impl Broker {
         }
     }
 
-    /// Best effort: an answer that can't be kept is still given.
+    /// Keeps an answer for whoever presents the same token again: it may be spent, and what it brought is nowhere else.
     async fn keep_answer(&self, lease: AccountRefreshLease, answer: &RefreshAnswer) {
-        let until = self.now() + repeated_for(answer);
-        match self.store.answer_account_refresh(lease, answer, until).await {
+        let (answered, came_at) = (Instant::now(), self.now());
+        let keep = || {
+            let from = match answer {
+                RefreshAnswer::Tokens(_) => self.now(),
+                // The provider may be asked again meanwhile.
+                RefreshAnswer::Gone
+                | RefreshAnswer::TooOften(_)
+                | RefreshAnswer::Away(_)
+                | RefreshAnswer::Misconfigured => came_at,
+            };
+            let kept = answer.told_after(answered.elapsed());
+            let until = from + repeated_for(answer);
+            async move { self.store.answer_account_refresh(lease, &kept, until).await }
+        };
+        let waits = || tracing::warn!("a refresh for Home Assistant waits for the database");
+        match store_patiently(keep, waits).await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::warn!("another took a refresh for Home Assistant over before it was answered");
