@@ -9,7 +9,7 @@ use std::{
 };
 
 use time::{OffsetDateTime, macros::datetime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -146,6 +146,8 @@ impl Recipient for Broken {
 pub(super) struct Database {
     slots: Mutex<BTreeMap<&'static str, Slot>>,
     away: AtomicBool,
+    /// After each ack.
+    news: Notify,
 }
 
 impl Database {
@@ -167,8 +169,19 @@ impl Database {
         self.slots.lock().unwrap()[slot].acked
     }
 
+    /// Waits until this version is.
+    pub(super) async fn acknowledged(&self, slot: &str, version: i64) {
+        while self.acked(slot) < version {
+            self.news.notified().await;
+        }
+    }
+
     pub(super) fn go_away(&self) {
         self.away.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn come_back(&self) {
+        self.away.store(false, Ordering::Relaxed);
     }
 
     fn ask<T: Send + 'static>(
@@ -177,7 +190,7 @@ impl Database {
     ) -> Answer<'_, T> {
         let away = self.away.load(Ordering::Relaxed);
         let answer = if away {
-            Err(StoreError::Row { column: "test" })
+            Err(StoreError::Database(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()))
         } else {
             Ok(answer(&mut self.slots.lock().unwrap()))
         };
@@ -212,6 +225,7 @@ impl SlotSource for Database {
             None => Ack::UnknownSlot,
             Some(slot) if (slot.acked + 1..=slot.version).contains(&version.0) => {
                 slot.acked = version.0;
+                self.news.notify_one();
                 Ack::Advanced
             }
             Some(_) => Ack::Unchanged,

@@ -10,6 +10,7 @@
 //! here, by its topics alone. Requests from web services to plugins, and commands for hubs, come the same way
 //! ([`requests`]).
 
+mod acks;
 mod budget;
 mod calls;
 mod close;

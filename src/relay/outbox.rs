@@ -86,6 +86,11 @@ impl Outbox {
         vanished.chain(news.map(|(slot, _)| slot)).cloned().collect()
     }
 
+    /// Whether the connection knows this slot, and this version of it or a later one.
+    pub(super) fn has_told(&self, slot: &SlotName, version: Version) -> bool {
+        self.told(slot).is_some_and(|sent| version <= sent.version)
+    }
+
     fn place(&self, slot: &SlotName) -> Result<usize, usize> {
         self.sent.binary_search_by(|sent| sent.slot.cmp(slot))
     }

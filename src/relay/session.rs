@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::{
     RelaySettings,
+    acks::KeptAcks,
     budget::{Budget, Spending},
     close::Close,
     connections::Versions,
@@ -45,7 +46,7 @@ pub(super) enum Effect {
     Ping,
     /// Answer a ping.
     Pong(Bytes),
-    /// Acknowledge in the database.
+    /// Acknowledge in the database and report back by [`Session::acked`] or [`Session::not_acked`].
     Ack(SlotAddress, Version),
     /// Read the versions of the device's slots and report back by [`Session::compared`].
     Compare,
@@ -68,6 +69,7 @@ pub(super) struct Session {
     acks: Budget,
     controls: Budget,
     bytes: Budget,
+    kept: KeptAcks,
     beat: u32,
     silent_beats: u32,
     loaded: bool,
@@ -92,6 +94,7 @@ impl Session {
             acks: Budget::new(settings.limits.acks),
             controls: Budget::new(settings.limits.controls),
             bytes: Budget::new(settings.limits.bytes),
+            kept: KeptAcks::default(),
             beat: 0,
             silent_beats: 0,
             loaded: false,
@@ -184,6 +187,26 @@ impl Session {
         }
     }
 
+    /// The database was asked to acknowledge this: the next that it could not be asked before has its turn.
+    pub(super) fn acked(&mut self, slot: &SlotName, version: Version) -> Vec<Effect> {
+        self.kept.seen(slot, version);
+        self.ack_again()
+    }
+
+    /// The database could not be asked. It is on the next beat, if this is about something that was told here.
+    pub(super) fn not_acked(&mut self, slot: SlotName, version: Version) {
+        if self.outbox.has_told(&slot, version) {
+            self.kept.keep(slot, version);
+        }
+    }
+
+    /// One at a time, so that a database that is still away is waited for once.
+    fn ack_again(&mut self) -> Vec<Effect> {
+        self.kept.retain(|slot, version| self.outbox.has_told(slot, version));
+        let (device, first) = (self.device, self.kept.first());
+        first.map(|(slot, version)| Effect::Ack(SlotAddress { device, slot }, version)).into_iter().collect()
+    }
+
     fn counted(&mut self, now: OffsetDateTime, effect: impl FnOnce(&Self) -> Effect) -> Vec<Effect> {
         vec![match self.messages.spend(1, now) {
             Spending::Within => effect(self),
@@ -236,7 +259,9 @@ impl Session {
         }
         self.silent_beats += 1;
         self.beat = (self.beat + 1) % BEATS;
-        if self.beat == 0 { vec![Effect::Ping] } else { Vec::new() }
+        let mut effects = if self.beat == 0 { vec![Effect::Ping] } else { Vec::new() };
+        effects.extend(self.ack_again());
+        effects
     }
 
     /// The server is going away.

@@ -74,6 +74,23 @@ fn h05_slots_outside_the_topics_are_neither_seen_nor_acked_nor_called() {
 }
 
 #[test]
+fn an_ack_that_the_database_could_not_take_is_repeated_on_the_beat_and_the_next_once_it_is_taken() {
+    let mut session = session();
+    let slots = ["a", "b"].map(|slot| Slot::at(slot, 3).state());
+    session.loaded(&Knocked::Everything, slots.to_vec(), NOW);
+    let ack = |slot, version| Effect::Ack(SlotAddress { device: HOME, slot: name(slot) }, Version(version));
+    for (slot, version) in [("b", 3), ("a", 2), ("a", 1), ("a", 99), ("unknown", 1)] {
+        session.not_acked(name(slot), Version(version));
+    }
+    assert_eq!(session.beat(NOW), [ack("a", 2)], "what was told here, and the newest of it");
+    session.not_acked(name("a"), Version(2));
+    assert_eq!(session.beat(NOW), [Effect::Ping, ack("a", 2)], "it is still away");
+    assert_eq!(session.acked(&name("a"), Version(3)), [ack("b", 3)]);
+    session.loaded(&Knocked::Slots([name("b")].into()), Vec::new(), NOW);
+    assert!(session.beat(NOW).is_empty(), "a slot that is gone needs none");
+}
+
+#[test]
 fn a_password_token_without_topics_may_do_nothing() {
     let mut session = session_with(Topics::default());
     assert!(session.loaded(&Knocked::Everything, vec![Slot::at("a", 1).state()], NOW).is_empty());

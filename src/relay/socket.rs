@@ -175,14 +175,20 @@ impl<T: Transport> Line<T> {
                 Effect::Ack(address, version) => {
                     let outcome =
                         in_time(&self.relay, self.device, self.relay.source().ack(&address, version)).await;
-                    if matches!(outcome, Some(Ack::Advanced)) {
+                    if let Ok(Ack::Advanced) = outcome {
                         metrics::counter!(metric::EVENTS_ACKED).increment(1);
+                    }
+                    match outcome {
+                        Err(NoAnswer::Away) => self.session.not_acked(address.slot, version),
+                        Ok(_) | Err(NoAnswer::Refused) => {
+                            effects.extend(self.session.acked(&address.slot, version));
+                        }
                     }
                 }
                 Effect::Compare => {
                     let devices = [self.device];
                     let asking = self.relay.source().list_versions(&devices);
-                    if let Some(rows) = in_time(&self.relay, self.device, asking).await {
+                    if let Ok(rows) = in_time(&self.relay, self.device, asking).await {
                         let versions = rows.into_iter().map(|(_, slot, version)| (slot, version)).collect();
                         effects.extend(self.session.compared(&versions));
                     }
@@ -281,22 +287,32 @@ impl<T: Transport> Line<T> {
     }
 }
 
-/// Asks the database. What fails is told to the operator here; the peer learns it from the slow poll.
+/// Why the database did not say.
+enum NoAnswer {
+    /// It is not there, or took too long: later it may say.
+    Away,
+    /// It never will.
+    Refused,
+}
+
+/// Asks the database. What fails is told to the operator here. The slow poll asks for what is new again, the beat what
+/// was to be acknowledged.
 async fn in_time<A>(
     relay: &Relay,
     device: DeviceId,
     asking: impl Future<Output = Result<A, StoreError>>,
-) -> Option<A> {
+) -> Result<A, NoAnswer> {
     match timeout(relay.settings().database, asking).await {
-        Ok(Ok(answer)) => Some(answer),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => {
+            let why = if error.is_outage() { NoAnswer::Away } else { NoAnswer::Refused };
             let error: &(dyn Error + 'static) = &error;
             tracing::warn!(%device, error, "the relay could not ask the database");
-            None
+            Err(why)
         }
         Err(_) => {
             tracing::warn!(%device, "the database took too long for the relay");
-            None
+            Err(NoAnswer::Away)
         }
     }
 }

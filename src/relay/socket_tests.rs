@@ -33,6 +33,7 @@ macro_rules! over_both {
 
 over_both! {
     a_connection_is_brought_to_the_newest_state_and_an_ack_is_kept
+    an_ack_that_comes_while_the_database_is_away_is_kept_when_it_is_back
     without_any_knock_the_slow_poll_finds_changes_and_deletions
     after_missed_knocks_a_connection_finds_what_changed
     h06_a_message_of_65_kib_is_closed_as_too_big_and_one_of_64_is_not
@@ -68,6 +69,24 @@ async fn a_connection_is_brought_to_the_newest_state_and_an_ack_is_kept(carrier:
     served.bench.database.put(Slot { acked: 2, version: 3, tokens_version: 3, ..Slot::linked() });
     served.bench.knock("ecobee");
     assert_eq!(event(&mut client).await, "ecobee 3 customns/oauthTokens");
+}
+
+async fn an_ack_that_comes_while_the_database_is_away_is_kept_when_it_is_back(carrier: Carrier) {
+    let slots = [Slot { acked: 1, ..Slot::linked() }];
+    let settings = RelaySettings { heartbeat: Duration::from_secs(1), ..quick() };
+    let served = Served::start(carrier, slots, settings);
+    let mut client = served.connect().await;
+    assert_eq!(frame(&mut client).await["type"], "hello");
+    assert_eq!(event(&mut client).await, "ecobee 1 customns/oauth");
+    assert_eq!(event(&mut client).await, "ecobee 2 oauth");
+    served.bench.database.go_away();
+    say(&mut client, json!({"type": "ack", "slot": "ecobee", "version": 2})).await;
+    // Whoever is answered was heard after the ack.
+    say(&mut client, json!({"type": "token", "slot": "ecobee", "id": 1})).await;
+    assert_eq!(frame(&mut client).await["type"], "reply");
+    assert_eq!(served.bench.database.acked("ecobee"), 1);
+    served.bench.database.come_back();
+    soon(served.bench.database.acknowledged("ecobee", 2)).await;
 }
 
 async fn without_any_knock_the_slow_poll_finds_changes_and_deletions(carrier: Carrier) {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Answer, Hold, Home, Provider, Service, until},
+    harness::{Answer, DatabaseLink, Hold, Home, Provider, Service, until},
     races::{consent, two_replicas},
 };
 
@@ -56,6 +56,24 @@ async fn tokens_are_the_plugins_once_it_has_acknowledged_them() {
     let configuration = &all["events"][0]["data"];
     assert!(configuration["token_endpoint"].as_str().unwrap().ends_with("/api/cloudlink/token"));
     assert!(configuration["client_secret"].is_string(), "the slot's credentials, as under broker custody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ack_that_comes_while_the_database_is_away_hands_the_tokens_over_when_it_is_back() {
+    let (direct, _provider, home) = own_keeper().await;
+    home.link(&direct).await;
+    let link = DatabaseLink::to(&direct).await;
+    let behind = [("DATABASE__URL", link.url.as_str()), ("RELAY__HEARTBEAT_SECONDS", "5")];
+    let service = direct.replica_with(&behind).await;
+    let mut relay = home.relay(&service).await;
+    let event = relay.event("oauth", None).await;
+    link.cut();
+    relay.ack(&event).await;
+    assert!(relay.told_so_far().await.is_empty(), "it was tried, and the connection stands");
+    assert_eq!(direct.database.count(HELD).await, 1);
+    link.mend();
+    until("the ack", async || (direct.database.count(HELD).await == 0).then_some(())).await;
+    assert!(relay.told_so_far().await.is_empty(), "over the same connection");
 }
 
 #[tokio::test(flavor = "multi_thread")]
