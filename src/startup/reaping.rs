@@ -1,36 +1,21 @@
 //! `reap`: one round over what is of no use any more, beside a service that goes on running.
 
-use std::sync::Arc;
-
 use anyhow::Result;
 
-use super::database::{LONG_STATEMENT, connect, database_beside};
+use super::maintenance::maintain;
 use crate::{
     config::Settings,
-    domain::{clock::Clock as _, secret::SecretValue},
+    domain::clock::Clock as _,
     flows::{self, Reap},
-    seams::{SystemClock, SystemEntropy},
-    store::{self, Reapable, Store},
-    vault::ring::KeyRing,
+    seams::SystemClock,
+    store::Reapable,
 };
 
 /// Does a round in the database of the settings, and ends. What it found, by kind.
+///
+/// # Errors
+/// In words for the operator, where there is no such database, or it is not this version's.
 pub async fn reap(settings: &Settings, how: Reap) -> Result<Reapable> {
-    let ring = Arc::new(KeyRing::parse(settings.vault.keys.iter().map(SecretValue::expose))?);
-    let (options, cluster) = database_beside(settings).await?;
-    let reaped = async {
-        let pool = connect(&options, 2).await?;
-        // Proves that the vault's keys are this database's.
-        store::migrate(&pool, &ring, &SystemEntropy).await?;
-        let store = Store::new(pool, LONG_STATEMENT, ring, Arc::new(SystemEntropy));
-        let retention = settings.audit.retention.try_into().unwrap_or(time::Duration::days(90));
-        let found = flows::reap(&store, how, retention, SystemClock.now()).await;
-        store.close().await;
-        anyhow::Ok(found?)
-    }
-    .await;
-    if let Some(cluster) = cluster {
-        cluster.stop().await?;
-    }
-    reaped
+    let retention = settings.audit.retention.try_into().unwrap_or(time::Duration::days(90));
+    maintain(settings, async |store| Ok(flows::reap(&store, how, retention, SystemClock.now()).await?)).await
 }

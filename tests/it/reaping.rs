@@ -97,6 +97,33 @@ async fn a_round_deletes_what_a_dry_run_counts_and_nothing_that_is_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_or_behind_is_refused_and_nothing_is_made() {
+    let service = Service::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none");
+    let mut nowhere = service.environment();
+    nowhere.push(("CLOUDLINK__DATABASE__URL".to_owned(), String::new()));
+    nowhere.push(("CLOUDLINK__DATABASE__DATA_DIR".to_owned(), missing.display().to_string()));
+    let forget_a_migration =
+        "delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)";
+    let migrations = "select count(*) from _sqlx_migrations";
+    service.database.pool.execute(forget_a_migration).await.unwrap();
+    let left = service.database.count(migrations).await;
+    for command in ["reap --dry-run", "reap"] {
+        for (environment, why) in [
+            (&nowhere, "there is no database in"),
+            (&service.environment(), "the database is not up to date"),
+        ] {
+            let done = run_to_end(command, environment).await;
+            let said = String::from_utf8(done.stderr).unwrap();
+            assert!(!done.status.success() && said.contains(why), "{said}");
+        }
+    }
+    assert!(!missing.exists());
+    assert_eq!(service.database.count(migrations).await, left);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_runs_forgets_by_itself() {
     let (service, _provider, _home) = stage().await;
     service.database.pool.execute(LONG_AGO).await.unwrap();
