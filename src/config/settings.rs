@@ -70,9 +70,9 @@ settings! {
         public_url: PublicUrl,
         /// `server.trusted_proxies`
         trusted_proxies: Vec<IpNet>,
-        /// `server.drain_seconds`
+        /// `server.drain_seconds`: the most that a stop takes, but for the private database's own.
         drain: Duration,
-        /// `server.drain_delay_seconds`
+        /// `server.drain_delay_seconds`: how much of it passes before anything is refused.
         drain_delay: Duration,
         /// `server.max_connections`, for each worker.
         max_connections: usize,

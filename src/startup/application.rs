@@ -2,7 +2,8 @@
 //!
 //! It stops in this order: not ready any more, which a balancer is given time to see; the listeners close; relay
 //! connections are told and closed, polls answered; requests under way finish; exchanges and refreshes under way are
-//! stored; then the sweep, the bus and the database end. All of it takes no longer than `server.drain_seconds`.
+//! stored; then the sweep, the bus and the database's connections end. All of it takes no longer than
+//! `server.drain_seconds`; the private database ends after that, and takes a time of its own.
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
@@ -16,7 +17,9 @@ use super::{
     bounds::Bounds,
     database::{connect, database, serving_pool},
     handlers::HandlerData,
-    parts, vault_ring,
+    parts,
+    stopping::{LAST_MOMENT, Stopping},
+    vault_ring,
 };
 use crate::{
     bus::Bus,
@@ -53,8 +56,6 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 const PAUSING: Duration = Duration::from_millis(20);
 /// Between the closing of the sockets and the stop of who serves behind it.
 const LAST_ARRIVALS: Duration = Duration::from_millis(500);
-/// Kept at the end of a stop for what is still to be stored, and again for the database's connections.
-const LAST_MOMENT: Duration = Duration::from_secs(1);
 /// For one readiness check.
 const READINESS_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -274,16 +275,16 @@ impl Application {
 
         self.readiness.drain();
         tracing::info!("draining");
-        let end = Instant::now() + self.drain.saturating_sub(LAST_MOMENT);
+        let stopping = Stopping::within(self.drain, Instant::now());
         if lost.is_none() {
             // Until the balancer has looked it sends more, which is served as ever.
-            tokio::time::sleep(self.drain_delay).await;
+            stopping.pause(self.drain_delay).await;
         }
         // Nobody waits at a socket that is about to close.
         self.sockets.iter().for_each(ListeningSocket::turn_away);
-        tokio::time::sleep(LAST_HANDSHAKES).await;
+        stopping.pause(LAST_HANDSHAKES).await;
         futures_util::future::join_all(handles.iter().map(ServerHandle::pause)).await;
-        tokio::time::sleep(PAUSING).await;
+        stopping.pause(PAUSING).await;
         self.sockets.iter().for_each(ListeningSocket::close);
         self.stop_relay.cancel();
         let drained = async {
@@ -300,7 +301,7 @@ impl Application {
             sweeps.wait().await;
             self.broker.finish_exchanges().await;
         };
-        if tokio::time::timeout_at(end, drained).await.is_err() {
+        if !stopping.work(drained).await {
             tracing::warn!(
                 "some work did not end in time; what it left behind is taken up by another replica, or at the \
                  next start"
@@ -309,10 +310,13 @@ impl Application {
         self.stop_background.cancel();
         tasks.close();
         // Someone at the relay's listener may still take a refusal or wait for the database; the process ends that.
-        let _ = tokio::time::timeout_at(end.max(Instant::now() + LAST_MOMENT), tasks.wait()).await;
-        self.bus.stopped().await;
-        // What did not end in time may hold a connection, and the process ends it.
-        let _ = tokio::time::timeout(LAST_MOMENT, self.broker.store.close()).await;
+        stopping.tasks(tasks.wait()).await;
+        let connections = async {
+            self.bus.stopped().await;
+            self.broker.store.close().await;
+        };
+        // What did not end in time may hold one, and the process ends it.
+        stopping.connections(connections).await;
         match (lost, cluster) {
             (Some(error), _) => Err(error.into()),
             (None, Some(cluster)) => Ok(cluster.stop().await?),

@@ -11,6 +11,7 @@ mod memory;
 mod parts;
 mod reaping;
 mod signing_key;
+mod stopping;
 
 use anyhow::Result;
 use tokio_util::sync::CancellationToken;
