@@ -43,7 +43,7 @@ pub(super) struct Entered {
 impl Door<'_> {
     /// Lets in whoever may connect. What costs nothing is looked at first; the rest has its turn.
     pub(super) async fn enter(&self, headers: &HeaderMap, client: ClientAddress) -> Result<Entered, Problem> {
-        self.refuse_foreign_origin(headers)?;
+        refuse_foreign_origin(headers, self.public_url)?;
         let authorization = Authorization::of(headers);
         if matches!(authorization, Authorization::Missing | Authorization::Unreadable) {
             return Err(Problem::unauthorized());
@@ -67,19 +67,17 @@ impl Door<'_> {
         Ok(Entered { places: (handshake, admission), access })
     }
 
-    /// A browser's page can open sockets to anywhere; plugins send no `Origin` at all (H02).
-    fn refuse_foreign_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        match headers.get(ORIGIN) {
-            Some(origin) if origin.as_bytes() != self.public_url.origin().as_bytes() => {
-                Err(Problem::forbidden())
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
     /// Not all at the same moment.
     fn come_back_later(&self) -> Problem {
         Problem::unavailable("busy", 1 + spread(self.broker.entropy(), COME_BACK.as_secs()))
+    }
+}
+
+/// A browser's page can open sockets to anywhere, with its visitor's network; programs send no `Origin` at all (H02).
+pub(super) fn refuse_foreign_origin(headers: &HeaderMap, public_url: &PublicUrl) -> Result<(), Problem> {
+    match headers.get(ORIGIN) {
+        Some(origin) if origin.as_bytes() != public_url.origin().as_bytes() => Err(Problem::forbidden()),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -57,6 +57,7 @@ pub use self::{
         Call, CallError, CallId, ClientFrame, FrameError, LARGEST_MESSAGE, Request, SUBPROTOCOL, ServerFrame,
     },
     requests::{AskError, Crowded, Mailbox, Place, Places, RequestSettings},
+    socket::Counted,
     source::{Answer, SlotSource, StateOf},
     standing::{RelayAccess, Standing},
     state::{Since, events},

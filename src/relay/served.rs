@@ -30,7 +30,8 @@ use crate::domain::{ids::SlotAddress, json::Object};
 
 pub(super) type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// More than anything takes that ends.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What carries the connections.
 #[derive(Debug, Clone, Copy)]

@@ -47,7 +47,7 @@ pub(super) async fn serve<T: Transport>(
     answering: Arc<dyn SlotCalls>,
     transport: T,
 ) {
-    let _counted = Counted::new();
+    let _counted = Counted::new(metrics::gauge!(metric::RELAY_CONNECTIONS));
     let remaining = access.remaining(relay.clock().now());
     let desk = relay.requests.open(&access);
     let session = Session::new(
@@ -73,12 +73,13 @@ pub(super) async fn serve<T: Transport>(
     }
 }
 
-/// A connection in the gauge, until dropped.
-struct Counted(metrics::Gauge);
+/// A connection in its gauge, until dropped: also where its task panics.
+#[derive(Debug)]
+pub struct Counted(metrics::Gauge);
 
 impl Counted {
-    fn new() -> Self {
-        let gauge = metrics::gauge!(metric::RELAY_CONNECTIONS);
+    /// One more in `gauge`.
+    pub fn new(gauge: metrics::Gauge) -> Self {
         gauge.increment(1.0);
         Self(gauge)
     }

@@ -6,11 +6,7 @@ mod socket;
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{CACHE_CONTROL, ORIGIN},
-    web,
-};
+use actix_web::{HttpRequest, HttpResponse, http::header::CACHE_CONTROL, web};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +16,7 @@ use super::{
     error::Problem,
     extract::{ClientAddress, StrictJson},
     frame::Frame,
+    relay_door::refuse_foreign_origin,
     throttle::Throttles,
 };
 use crate::{
@@ -35,8 +32,12 @@ use crate::{
 const MOST_SOCKETS: usize = 1000;
 /// The longest refresh token that is taken.
 const LONGEST_TOKEN: usize = 16 * 1024;
+/// When to come back where all places are taken, seconds.
+const NO_PLACE: u64 = 5;
 /// When to come back after an outage of the database, seconds.
 const OUTAGE: u64 = 5;
+/// When to come back while another asks the provider, seconds.
+const UNDER_WAY: u64 = 5;
 /// When to come back where the operator has something to do, seconds.
 const MISCONFIGURED: u64 = 60;
 
@@ -104,9 +105,9 @@ async fn connect(
     if broker.account_link_services().is_none() {
         return Err(Problem::not_found());
     }
-    refuse_browsers(&request)?;
+    refuse_foreign_origin(request.headers(), &Frame::of(&request)?.public_url)?;
     let place =
-        Arc::clone(&sockets.places).try_acquire_owned().map_err(|_| Problem::too_many_requests(OUTAGE))?;
+        Arc::clone(&sockets.places).try_acquire_owned().map_err(|_| Problem::too_many_requests(NO_PLACE))?;
     let (response, session, stream) = actix_ws::handle(&request, payload)
         .map_err(|_| Problem::bad_request("websocket_required", "This address speaks WebSocket."))?;
     // Who asks too often is told so in words that the client understands, on the socket.
@@ -119,15 +120,6 @@ async fn connect(
         drop(place);
     });
     Ok(response)
-}
-
-/// A page can open sockets to anywhere, with its visitor's network; Home Assistant sends no `Origin`.
-fn refuse_browsers(request: &HttpRequest) -> Result<(), Problem> {
-    let ours = Frame::of(request)?.public_url.origin();
-    match request.headers().get(ORIGIN) {
-        Some(origin) if origin.as_bytes() != ours.as_bytes() => Err(Problem::forbidden()),
-        Some(_) | None => Ok(()),
-    }
 }
 
 async fn refresh(
@@ -173,7 +165,7 @@ impl From<AccountRefreshError> for Problem {
     fn from(error: AccountRefreshError) -> Self {
         match error {
             AccountRefreshError::UnknownService => Self::not_found(),
-            AccountRefreshError::UnderWay => Self::unavailable("refresh_under_way", OUTAGE),
+            AccountRefreshError::UnderWay => Self::unavailable("refresh_under_way", UNDER_WAY),
             // Never a 500: the client would take it for nothing worth waiting for.
             AccountRefreshError::Store(cause) => {
                 tracing::error!(

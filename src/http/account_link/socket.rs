@@ -14,7 +14,7 @@ use super::AccountLinkSockets;
 use crate::{
     domain::{account_link::ServiceDomain, binding::ClientNetwork, json::parse_object, metric},
     flows::{AccountLinkNews, AccountLinkStarted, Broker, StartAccountLinkError},
-    relay::HangUp,
+    relay::{Counted, HangUp},
 };
 
 /// Bytes of the largest message.
@@ -116,8 +116,7 @@ impl Socket {
 
 /// Serves one attempt to its end.
 pub(super) async fn serve(broker: &Broker, sockets: &AccountLinkSockets, caller: Caller, mut socket: Socket) {
-    let gauge = metrics::gauge!(metric::ACCOUNT_LINK_SOCKETS);
-    gauge.increment(1.0);
+    let _counted = Counted::new(metrics::gauge!(metric::ACCOUNT_LINK_SOCKETS));
     let end = match start(broker, sockets, caller, &mut socket).await {
         Ok(started) => {
             let attempt = started.id;
@@ -133,13 +132,11 @@ pub(super) async fn serve(broker: &Broker, sockets: &AccountLinkSockets, caller:
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(%attempt, error, "the end of an account link is not recorded; its time will end it");
             }
-            gauge.decrement(1.0);
             return;
         }
         Err(end) => end,
     };
     part(socket, &end).await;
-    gauge.decrement(1.0);
 }
 
 /// The last words, and goodbye. Whether they arrived, as far as one can know.
