@@ -111,6 +111,72 @@ class Attempts(unittest.IsolatedAsyncioTestCase):
                 await self.ends_with("invalid_answer", attempt.open())
 
 
+class Redirects(unittest.IsolatedAsyncioTestCase):
+    """What is meant for the server goes nowhere else, wherever that points."""
+
+    async def asyncSetUp(self):
+        self.reached = []
+
+        async def elsewhere(request):
+            self.reached.append((request.path, await request.text()))
+            return web.json_response({"access_token": "x"})
+
+        self.elsewhere = await self.serve(elsewhere)
+        self.status = 307
+
+        async def redirects(request):
+            return web.Response(status=self.status, headers={"Location": f"{self.elsewhere}{request.path}"})
+
+        self.server = await self.serve(redirects)
+        self.session = await self.enterAsyncContext(aiohttp.ClientSession())
+
+    async def serve(self, answer):
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", answer)
+        runner = web.AppRunner(application, shutdown_timeout=0)
+        await runner.setup()
+        self.addAsyncCleanup(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def test_no_refresh_token_is_carried_on(self):
+        for self.status in (301, 302, 303, 307, 308):
+            with self.assertRaises(aiohttp.ClientResponseError) as raised:
+                await asyncio.wait_for(client.refresh(self.session, self.server, "ecobee", "canary"), LIMIT)
+            # Home Assistant asks for a new link at 400 alone, and tries again later at this.
+            self.assertEqual(raised.exception.status, self.status)
+            self.assertIn("not followed", str(raised.exception))
+        self.assertEqual(self.reached, [])
+
+    async def test_no_attempt_and_no_list_comes_from_elsewhere(self):
+        attempt = client.Attempt(self.session, self.server, "ecobee")
+        for work in (attempt.open(), client.services(self.session, self.server)):
+            with self.assertRaises(client.LinkError) as raised:
+                await asyncio.wait_for(work, LIMIT)
+            self.assertEqual(raised.exception.code, "cannot_connect")
+            self.assertIn("not followed", str(raised.exception.__cause__))
+        self.assertEqual(self.reached, [])
+        self.assertFalse(self.session.closed)
+
+
+class Urls(unittest.TestCase):
+    def test_tokens_go_over_tls_or_stay_on_this_machine(self):
+        for url in ("https://link.example.org", "https://10.0.0.7", "http://127.0.0.1:8080", "http://[::1]", "http://localhost"):
+            self.assertEqual(client.server_url(url), url)
+        for url in (
+            "http://link.example.org",
+            "http://192.168.1.7:8080",
+            "http://cloudlink.local",
+            "http://cloudlink",
+            "http://localhost.example.org",
+            "http://127.0.0.1@link.example.org",
+            "ftp://127.0.0.1",
+            "",
+        ):
+            with self.assertRaisesRegex(ValueError, "must begin with https"):
+                client.server_url(url)
+
+
 class Listed(unittest.IsolatedAsyncioTestCase):
     """What is offered is asked for seldom, whatever comes back."""
 

@@ -21,11 +21,21 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.typing import ConfigType
 
-from .client import Attempt, LinkError, Services, refresh, services
+from .client import Attempt, LinkError, Services, refresh, server_url, services
 
 DOMAIN = "cloudlink"
+
+
+def _server(value: Any) -> str:
+    try:
+        return server_url(cv.url(value))
+    except ValueError as error:
+        # Of any other exception only that there is one is shown.
+        raise vol.Invalid(str(error)) from error
+
+
 CONFIG_SCHEMA = vol.Schema(
-    {DOMAIN: vol.Schema({vol.Required(CONF_URL): cv.url})}, extra=vol.ALLOW_EXTRA
+    {DOMAIN: vol.Schema({vol.Required(CONF_URL): _server})}, extra=vol.ALLOW_EXTRA
 )
 
 _LOGGER = logging.getLogger(__name__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -46,6 +48,48 @@ def _link_errors(otherwise: str) -> Iterator[None]:
         raise LinkError(otherwise) from error
 
 
+def server_url(text: str) -> str:
+    """A server's URL, as it may be used; else `ValueError`, which says what to write."""
+    parts = urlsplit(text)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        return text
+    raise ValueError(
+        "the cloudlink server's URL must begin with https: over plain http anybody on the way could read the tokens, "
+        "in a home's own network too; http is for 127.0.0.1 and localhost alone"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _ended_here(answer: aiohttp.ClientResponse) -> None:
+    """Raises unless this server said yes itself. A redirect would take tokens to wherever it points."""
+    answer.raise_for_status()
+    if answer.status >= 300:
+        raise aiohttp.ClientResponseError(
+            answer.request_info,
+            answer.history,
+            status=answer.status,
+            message="the server redirects, which is not followed: configure the URL that it redirects to",
+        )
+
+
+async def _refuse_redirect(_session: Any, _context: Any, redirect: aiohttp.TraceRequestRedirectParams) -> None:
+    try:
+        _ended_here(redirect.response)
+    finally:
+        redirect.response.close()
+
+
+# `ws_connect` has no other way to stay where it was sent.
+_STAYING = aiohttp.TraceConfig()
+_STAYING.on_request_redirect.append(_refuse_redirect)
+
+
 class Attempt:
     """One attempt to link an account: open it, send somebody to the URL, wait for the tokens."""
 
@@ -60,12 +104,19 @@ class Attempt:
         try:
             with _link_errors("cannot_connect"):
                 async with asyncio.timeout(URL_TIMEOUT):
-                    self._socket = await self._session.ws_connect(f"{self._server}/v1", heartbeat=HEARTBEAT)
+                    self._socket = await self._connect()
                     await self._socket.send_json({"service": self._service})
                     return await self._answer("authorize_url")
         except BaseException:
             await self.close()
             raise
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        # The connections stay those of the session that was given; only what is asked for is asked differently.
+        async with aiohttp.ClientSession(
+            connector=self._session.connector, connector_owner=False, trace_configs=[_STAYING]
+        ) as staying:
+            return await staying.ws_connect(f"{self._server}/v1", heartbeat=HEARTBEAT)
 
     async def tokens(self) -> dict[str, Any]:
         """What the provider granted, or `{"error": word}` where it, or the person, said no."""
@@ -129,8 +180,9 @@ async def services(session: aiohttp.ClientSession, server: str) -> list[dict[str
     """The integrations that can be linked."""
     try:
         with _link_errors("cannot_connect"):
-            async with session.get(f"{server.rstrip('/')}/services", timeout=SERVICES_TIMEOUT) as answer:
-                answer.raise_for_status()
+            url = f"{server.rstrip('/')}/services"
+            async with session.get(url, timeout=SERVICES_TIMEOUT, allow_redirects=False) as answer:
+                _ended_here(answer)
                 return await answer.json()
     except ValueError as error:
         raise LinkError("invalid_answer") from error
@@ -141,6 +193,7 @@ async def refresh(
 ) -> dict[str, Any]:
     """New tokens. A status of 400 says that the account must be linked again; 429 and 503 that later will do."""
     url = f"{server.rstrip('/')}/refresh_token/{service}"
-    async with session.post(url, json={"refresh_token": refresh_token}, timeout=CALL_TIMEOUT) as answer:
-        answer.raise_for_status()
+    body = {"refresh_token": refresh_token}
+    async with session.post(url, json=body, timeout=CALL_TIMEOUT, allow_redirects=False) as answer:
+        _ended_here(answer)
         return await answer.json()
