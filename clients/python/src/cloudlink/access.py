@@ -13,6 +13,7 @@ from typing import Any, Callable
 from . import steady
 from .credentials import Credential, KeyCredential, TokenCredential
 from .errors import CloudlinkError, NotSignedIn, ServerUnavailable
+from .printable import printable
 from .transport import Answer, Server
 
 _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -108,11 +109,11 @@ def _refusal(answer: Answer, body: dict[str, Any], server: Server) -> CloudlinkE
         return CloudlinkError(
             f"no cloudlink server answered (status {answer.status} from {server.origin}/api/token): check the URL"
         )
-    said = "".join(c for c in str(body.get("error_description") or body["error"]) if c.isprintable())
+    said = printable(body.get("error_description") or body["error"], _LONGEST_SAYING)
     if "clock" in said:
         advice = "set this machine's clock"
     elif "aud must" in said:
         advice = "give the server's public URL exactly as it is set there"
     else:
         advice = "check the device's id, and that the key is among its trusted keys"
-    return NotSignedIn(f"the server refused this device: {said[:_LONGEST_SAYING]}; {advice}")
+    return NotSignedIn(f"the server refused this device: {said}; {advice}")

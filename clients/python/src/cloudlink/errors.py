@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+from .printable import printable
+
 
 class CloudlinkError(Exception):
     """Anything that this package raises on purpose."""
@@ -110,12 +112,12 @@ def refused(status: int, body: Any, retry_after: float | None) -> CloudlinkError
     """The exception of an answer that is a problem (RFC 9457)."""
     problem = body if isinstance(body, dict) else {}
     code, detail = (
-        str(problem.get("code") or f"http_{status}"),
-        str(problem.get("detail") or problem.get("title") or ""),
+        printable(problem.get("code") or f"http_{status}", 64),
+        printable(problem.get("detail") or problem.get("title") or ""),
     )
     listed = problem.get("errors")
     errors = tuple(
-        (str(one.get("field", "")), str(one.get("detail", "")))
+        (printable(one.get("field", "")), printable(one.get("detail", "")))
         for one in (listed if isinstance(listed, list) else [])
         if isinstance(one, dict)
     )

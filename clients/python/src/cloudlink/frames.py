@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Union
 
+from .printable import printable
+
 #: (`event`, `key`) on the wire, and what this package calls it.
 KINDS = {
     ("customns", "oauth"): "configuration",
@@ -83,8 +85,7 @@ def read(text: str | bytes) -> Frame | None:
     if kind == "goodbye":
         return Goodbye(_number(members.get("reconnect_after_ms"), 0.0) / 1000)
     if kind == "error":
-        code = "".join(c for c in str(members.get("code")) if c.isprintable())
-        return Trouble(code[:64])
+        return Trouble(printable(members.get("code"), 64))
     if kind in ("request", "command") and isinstance(members.get("id"), (str, int)):
         return Inbound(members["id"], members)
     return None

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from .errors import CloudlinkError, NotSignedIn, ServerUnavailable
 from .keys import b64url
+from .printable import printable
 from .transport import Server
 
 CLIENT_ID = "cloudlink-python"
@@ -43,8 +44,8 @@ def by_code(server: Server, scope: str | None, show: Show, wait: Callable[[float
     begun = server.call("POST", "/api/device_authorization", form=form)
     if begun.status != 200 or not isinstance(begun.body, dict):
         raise _refusal(begun.body)
-    show(f"Open this page in any browser:  {begun.body['verification_uri']}")
-    show(f"and type this code:             {begun.body['user_code']}")
+    show(f"Open this page in any browser:  {printable(begun.body['verification_uri'])}")
+    show(f"and type this code:             {printable(begun.body['user_code'])}")
     deadline = time.monotonic() + min(float(begun.body["expires_in"]), 86400.0)
     interval = min(max(float(begun.body.get("interval", 5)), _SHORTEST), _LONGEST)
     question = {
@@ -177,7 +178,7 @@ def _granted(body: Any) -> str:
 
 def _refusal(body: Any) -> CloudlinkError:
     members = body if isinstance(body, dict) else {}
-    error = "".join(c for c in str(members.get("error", "no answer of a cloudlink")) if c.isprintable())[:60]
+    error = printable(members.get("error", "no answer of a cloudlink"), 60)
     if error == "access_denied":
         return NotSignedIn("it was not allowed: nobody is signed in")
     if error == "expired_token":

@@ -15,6 +15,7 @@ from .credentials import Credential, KeyCredential, Places, TokenCredential
 from .errors import CloudlinkError, NotSignedIn, ServerUnavailable
 from .hub import Hub, authorize_with_password
 from .keys import DeviceKey
+from .printable import printable
 from .sign_in_pages import CLIENT_ID, Show, by_browser, by_code, has_browser
 from .transport import Server
 
@@ -118,7 +119,7 @@ def _sign_in(server: Server, scope: str | None, headless: bool | None, show: Sho
 
 def _trust_a_new_key(places: Places, server: Server, hub: Hub, here: bool) -> KeyCredential:
     key = DeviceKey.make()
-    host = "".join(c for c in platform.node() if c.isprintable())[:40].strip()
+    host = printable(platform.node(), 40).strip()
     key_hash = hub.add_trust(f"cloudlink login on {host}" if host else "cloudlink login", key)
     credential = KeyCredential(server, hub.device, key)
     try:

@@ -10,8 +10,10 @@ from urllib.parse import quote
 from . import steady
 from .access import Access
 from .errors import ApiError, AuthorizationRequired, LinkingFailed
+from .printable import printable
 from .tokens import Tokens, remaining
 
+_LONGEST_URL = 8192
 #: How a flow can end.
 _OVER = ("denied", "failed", "expired")
 
@@ -78,10 +80,10 @@ class SlotApi:
         answer = self._object("POST", "/connect", json_body={"return_url": return_url} if return_url else {})
         return Attempt(
             flow=str(answer.get("flow", "")),
-            connect_url=str(answer.get("connect_url", "")),
-            user_code=str(answer.get("user_code", "")),
-            verification_uri=str(answer.get("verification_uri", "")),
-            verification_uri_complete=str(answer.get("verification_uri_complete", "")),
+            connect_url=printable(answer.get("connect_url", ""), _LONGEST_URL),
+            user_code=printable(answer.get("user_code", "")),
+            verification_uri=printable(answer.get("verification_uri", ""), _LONGEST_URL),
+            verification_uri_complete=printable(answer.get("verification_uri_complete", ""), _LONGEST_URL),
             expires_in=float(answer.get("expires_in", 600)),
             interval=max(float(answer.get("interval", 5)), 1.0),
         )
@@ -91,7 +93,7 @@ class SlotApi:
         answer = self._object("GET", f"/flows/{quote(attempt.flow, safe='')}")
         status, error = str(answer.get("status")), answer.get("error")
         if status in _OVER:
-            raise LinkingFailed(status, str(error) if error else None)
+            raise LinkingFailed(status, printable(error) if error else None)
         return status
 
     def confirm(self, attempt: Attempt, code: str) -> None:
