@@ -83,6 +83,12 @@ async fn three_replicas_share_a_flow(kind: BalancerKind) {
         assert_eq!(attempt.stands(&door, &home).await, "linked");
         secrets.push(attempt.sent.query["state"].clone());
     }
+    for page in ["login", "account-link"] {
+        let handle = format!("canary-of-{page}");
+        Reply::of(door.request(Method::GET, &format!("/{page}/{handle}?a=b"))).await;
+        balancer.logged(&format!(" /{page}/- "), 1).await;
+        secrets.push(handle);
+    }
     balancer.logged("/api/cloudlink/redirect", seen.len() + 6).await;
     balancer.logged("/connect/-", 1).await;
     let logs = balancer.logs();
