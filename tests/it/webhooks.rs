@@ -34,7 +34,8 @@ async fn any_method_reaches_the_plugin_with_all_that_it_brings_and_the_answer_go
         };
         let plugin = async {
             let asked = relay.asked().await;
-            let headers = json!({"content-type": "text/plain", "x-hook-secret": "s", "set-cookie": "a=b"});
+            let headers = json!({"content-type": "text/plain", "x-hook-secret": "s", "set-cookie": "a=b",
+                "x-envoy-immediate-health-check-fail": "1", "x-litespeed-location": "/"});
             relay.answer(&asked, 202, headers, b"done").await;
             asked
         };
@@ -49,7 +50,9 @@ async fn any_method_reaches_the_plugin_with_all_that_it_brings_and_the_answer_go
         assert_eq!((reply.status, reply.text.as_str()), (202, body), "{method}");
         assert_eq!(reply.headers["content-type"], "text/plain");
         assert_eq!(reply.headers["x-hook-secret"], "s");
-        assert!(!reply.headers.contains_key("set-cookie"));
+        for obeyed in ["set-cookie", "x-envoy-immediate-health-check-fail", "x-litespeed-location"] {
+            assert!(!reply.headers.contains_key(obeyed), "{obeyed}");
+        }
         let policy = reply.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("sandbox") && policy.starts_with("default-src 'none'"), "{policy}");
         assert_eq!(reply.headers["x-content-type-options"], "nosniff");

@@ -48,12 +48,12 @@ def test_a_web_service_is_answered_by_the_plugin(installed: Installed) -> None:
         @link.on_request
         def handle(request: cloudlink.Request) -> cloudlink.Response:
             seen.put(request)
-            return cloudlink.Response(201, {"x-plugin": "yes"}, json.dumps({"got": request.json()}))
+            return cloudlink.Response(201, {"x-webhook-plugin": "yes"}, json.dumps({"got": request.json()}))
 
         attached(link)
         status, headers, body = send(f"{address(installed)}?a=1&b=2", b'{"on": false}', **{"x-service": "acme"})
         assert (status, json.loads(body)) == (201, {"got": {"on": False}})
-        assert headers["x-plugin"] == "yes"
+        assert headers["x-webhook-plugin"] == "yes"
         request = seen.get_nowait()
         assert (request.slot, request.method, request.query) == ("heating", "POST", {"a": "1", "b": "2"})
         assert (request.headers["x-service"], request.body) == ("acme", b'{"on": false}')
