@@ -4,12 +4,15 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::json::{Object, parse_object};
+use crate::domain::json::{Object, is_deeper_than, parse_object};
 
 /// The longest message that is read, in bytes: a plugin's documentation has a tenth of it.
 pub(super) const LONGEST: usize = 1024 * 1024;
 /// The most requests that one message may hold.
 const MOST: usize = 256;
+/// The most levels of lists and objects in a value. It is kept, sent on and read again inside of others, and parsers
+/// have an end.
+pub(super) const DEEPEST: usize = 64;
 
 /// How a plugin is called on the wire: `{uuid}_{profile number}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +95,8 @@ pub(super) enum Request {
     All,
     /// To keep a value of its custom data.
     Set(String, Value),
+    /// To keep a value that is nested more than [`DEEPEST`] levels deep.
+    SetTooDeep,
     /// What else its hub can answer without knowing more: the answer.
     Plain(Value),
 }
@@ -111,7 +116,9 @@ fn requests(said: Object) -> Vec<Request> {
         match name.as_str() {
             "config" => wanted.push(Request::Config),
             "getAll" => wanted.push(Request::All),
-            "set" => wanted.extend(pairs(what).map(|(key, value)| Request::Set(key, value))),
+            "set" => wanted.extend(pairs(what).map(|(key, value)| {
+                if is_deeper_than(DEEPEST, &value) { Request::SetTooDeep } else { Request::Set(key, value) }
+            })),
             "getNsInfo" => wanted.push(Request::Plain(json!({"getNsInfo": {}}))),
             // No controller: a plugin that asks for one is told that it may not.
             "getIsyInfo" => wanted.push(Request::Plain(json!({"getIsyInfo": null}))),
@@ -135,7 +142,10 @@ fn answers(said: Object) -> Vec<Answer> {
     let mut told = Vec::new();
     for (name, what) in said {
         match name.as_str() {
-            "getAll" => told.extend(pairs(what).map(|(key, value)| Answer::Value(key, value))),
+            "getAll" => {
+                let values = pairs(what).filter(|(_, value)| !is_deeper_than(DEEPEST, value));
+                told.extend(values.map(|(key, value)| Answer::Value(key, value)));
+            }
             "set" => told.extend(elements(what).into_iter().flat_map(kept)),
             _ => {}
         }
@@ -233,6 +243,26 @@ mod tests {
         let set = |key: &str, value| Request::Set(key.to_owned(), value);
         let expected = vec![set("a", json!({"b": 1})), set("c", json!({"d": 2})), set("e", json!("f"))];
         assert_eq!(on("ns/custom", said), Some(Message::Requests(expected)));
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deep_is_refused_however_it_is_written() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for (levels, kept) in [(DEEPEST, true), (DEEPEST + 1, false), (120, false)] {
+            let text = json!(nested(levels)).to_string();
+            for value in [nested(levels), text] {
+                let said = |what| format!(r#"{{"{what}":[{{"key":"deep","value":{value}}}]}}"#);
+                let Some(Message::Requests(wanted)) = on("ns/custom", &said("set")) else {
+                    panic!("{levels}")
+                };
+                assert_eq!(matches!(wanted[..], [Request::Set(..)]), kept, "{levels}: {wanted:?}");
+                assert_eq!(wanted[..] == [Request::SetTooDeep], !kept, "{levels}: {wanted:?}");
+                let Some(Message::Answers(told)) = on("ns/clients", &said("getAll")) else {
+                    panic!("{levels}")
+                };
+                assert_eq!(told.len(), usize::from(kept), "{levels}");
+            }
+        }
     }
 
     #[test]

@@ -38,6 +38,16 @@ pub fn parse_object(text: &[u8]) -> Result<Object, JsonError> {
     }
 }
 
+/// Whether lists and objects are nested more than `levels` deep; `[]` has one level, a text none.
+pub fn is_deeper_than(levels: usize, value: &Value) -> bool {
+    let inner = |value: &Value| levels.checked_sub(1).is_none_or(|levels| is_deeper_than(levels, value));
+    match value {
+        Value::Array(elements) => levels == 0 || elements.iter().any(inner),
+        Value::Object(members) => levels == 0 || members.values().any(inner),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// `serde_json`'s own messages quote the text they stumble over; ours name the place only.
 fn describe(error: &serde_json::Error) -> JsonError {
     let what = match error.classify() {
@@ -118,6 +128,15 @@ mod tests {
     fn e07_a_hundred_thousand_levels_are_an_error_and_no_crash() {
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
         assert!(parse(br#"{"a":"\ud800"}"#).is_err());
+    }
+
+    #[test]
+    fn levels_are_counted_through_lists_and_objects() {
+        for (levels, text) in [(0, "\"[]\""), (1, "[]"), (1, r#"{"a":1}"#), (3, r#"[1,{"a":[]},[]]"#)] {
+            let value = parse(text.as_bytes()).unwrap();
+            assert!(!is_deeper_than(levels, &value), "{text}");
+            assert!(levels == 0 || is_deeper_than(levels - 1, &value), "{text}");
+        }
     }
 
     #[test]

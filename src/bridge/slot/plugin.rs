@@ -129,7 +129,7 @@ impl Slot {
                     match (self.mode, request) {
                         (_, Request::Set(key, value)) => self.set(key, value, at),
                         (Mode::Companion, Request::All) => self.pg3_is_asked(),
-                        (Mode::Companion, Request::Config | Request::Plain(_)) => {}
+                        (Mode::Companion, Request::Config | Request::SetTooDeep | Request::Plain(_)) => {}
                         (Mode::Standalone, request) => {
                             self.plugin.is_heard(at.up);
                             self.asked(request, at);
@@ -180,7 +180,7 @@ impl Slot {
         if fits {
             self.plugin.unconfirmed.push(key);
         } else {
-            self.tell(json!({"error": "the custom data is too large: it was not kept"}));
+            self.refuse_to_keep("the custom data is too large");
         }
     }
 

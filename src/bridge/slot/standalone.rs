@@ -8,7 +8,7 @@ use super::Slot;
 use crate::bridge::{
     kept::Link,
     tokens::Moment,
-    wire::{self, Request},
+    wire::{self, DEEPEST, Request},
 };
 
 /// How long a plugin that asks for everything waits while something is still on its way.
@@ -25,8 +25,14 @@ impl Slot {
                 self.plugin.asked = Some(at.up);
             }
             Request::Plain(answer) => self.tell(answer),
+            Request::SetTooDeep => self.refuse_to_keep(&format!("a value has more than {DEEPEST} levels")),
             Request::Set(..) => {}
         }
+    }
+
+    /// Tells the plugin that what it saves is lost, and why.
+    pub(super) fn refuse_to_keep(&mut self, why: &str) {
+        self.tell(json!({"error": format!("{why}: it was not kept")}));
     }
 
     fn tell_config(&mut self) {

@@ -210,6 +210,21 @@ fn settings_go_to_the_server_and_come_back_until_the_class_has_nothing_to_add() 
 }
 
 #[test]
+fn a_value_that_no_restart_could_read_is_refused_and_the_plugin_is_told() {
+    let mut home = Home::with_a_plugin();
+    let deep = format!("{}{}", "[".repeat(126), "]".repeat(126));
+    for key in ["deep", "oauth", "oauthTokens", "notices"] {
+        home.plugin_sets(key, &deep.clone().into());
+        let why = "a value has more than 64 levels: it was not kept";
+        assert_eq!(home.told(), [json!({"error": why})], "{key}");
+    }
+    home.plugin_sets("shallow", &json!("[[1]]"));
+    let home = home.restarted();
+    assert_eq!(home.slot.kept().custom["shallow"], json!([[1]]));
+    assert!(!home.slot.kept().custom.contains_key("deep"));
+}
+
+#[test]
 fn a_plugin_that_never_settles_is_left_after_some_rounds() {
     let mut home = Home::with_a_plugin();
     for round in 0..50 {
