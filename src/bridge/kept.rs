@@ -20,7 +20,7 @@ use crate::domain::{
 /// The most bytes of a slot's file.
 const LONGEST: u64 = 8 * 1024 * 1024;
 /// The most bytes of a plugin's custom data, and the most values of it.
-const MOST_CUSTOM: usize = 2 * 1024 * 1024;
+pub(super) const MOST_CUSTOM: usize = 2 * 1024 * 1024;
 const MOST_KEYS: usize = 256;
 
 /// Whether an account is linked.

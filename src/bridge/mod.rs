@@ -16,6 +16,8 @@ mod ear;
 mod init;
 mod invite;
 mod kept;
+#[cfg(test)]
+mod mosquitto;
 mod mqtt;
 mod overrides;
 mod server;

@@ -102,16 +102,16 @@ pub(super) async fn stay_connected(
     let mut backoff = RETRIES;
     let mut brief = 0_u32;
     loop {
-        let (opened, ended) = connection(broker, topics, heard, stop).await;
+        let (opened, end) = connection(broker, topics, heard, stop).await;
         if stop.is_cancelled() {
             return;
         }
         let lasted = opened.is_some_and(|opened| opened.elapsed() >= GOOD);
-        brief = if lasted || opened.is_none() { 0 } else { brief + 1 };
+        brief = if lasted || opened.is_none() || !end.is_unexplained() { 0 } else { brief + 1 };
         if lasted {
             backoff.reset();
         }
-        let mut reason = ended;
+        let mut reason = end.told(broker);
         if brief >= SUSPICIOUS {
             reason = format!(
                 "{reason} soon after it was opened, again: is another bridge connected as {}? Give each its own \
@@ -136,7 +136,7 @@ async fn connection(
     topics: &[String],
     heard: &mpsc::Sender<Heard>,
     stop: &CancellationToken,
-) -> (Option<Instant>, String) {
+) -> (Option<Instant>, Ended) {
     let mut options = MqttOptions::new(&broker.client_id, &broker.host, broker.port);
     options.set_keep_alive(KEEP_ALIVE).set_max_packet_size(LONGEST_PACKET, LONGEST_PACKET);
     if let Some((user, password)) = &broker.user {
@@ -149,23 +149,21 @@ async fn connection(
     loop {
         let event = match next(&mut events, opened.is_none(), stop).await {
             Ok(Some(event)) => event,
-            Ok(None) => return (opened, String::new()),
-            Err(reason) => return (opened, reason.told(broker)),
+            Ok(None) => return (opened, Ended::Stopped),
+            Err(reason) => return (opened, reason),
         };
         let news = match event {
             Event::Incoming(Packet::ConnAck(_)) => {
                 let filters =
                     topics.iter().map(|topic| SubscribeFilter::new(topic.clone(), QoS::AtLeastOnce));
                 if waiting.as_ref().is_none_or(|client| client.try_subscribe_many(filters).is_err()) {
-                    return (opened, "the subscriptions could not be sent".to_owned());
+                    return (opened, Ended::NotAsked);
                 }
                 None
             }
             Event::Incoming(Packet::SubAck(granted)) => {
                 if granted.return_codes.contains(&SubscribeReasonCode::Failure) {
-                    let reason =
-                        "the MQTT broker does not let this user read the plugins' topics: check its ACL";
-                    return (opened, reason.to_owned());
+                    return (opened, Ended::NotAllowed);
                 }
                 opened = Some(Instant::now());
                 waiting.take().map(|client| Heard::Up(Publisher { client, receipts: receipts.clone() }))
@@ -186,15 +184,25 @@ async fn connection(
         if let Some(news) = news
             && heard.send(news).await.is_err()
         {
-            return (opened, String::new());
+            return (opened, Ended::Stopped);
         }
     }
 }
 
 /// Why a connection is not there.
 enum Ended {
-    Error(Box<ConnectionError>),
+    /// Nobody wants it any more.
+    Stopped,
+    /// The subscriptions could not be sent.
+    NotAsked,
+    /// The broker did not say in time whether it grants them.
     NotSubscribed,
+    /// It refuses one.
+    NotAllowed,
+    /// A message was too long. Its rest would have to be read before the next, and its topic stands in it.
+    TooLong,
+    /// Anything else.
+    Error(Box<ConnectionError>),
 }
 
 /// The next event; nothing when told to stop. Told so, what was sent before still leaves, a disconnect behind it.
@@ -212,17 +220,38 @@ async fn next(
     };
     tokio::select! {
         biased;
-        event = polled => event?.map(Some).map_err(|error| Ended::Error(Box::new(error))),
+        event = polled => event?.map(Some).map_err(|error| match error {
+            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_))) => {
+                Ended::TooLong
+            }
+            other => Ended::Error(Box::new(other)),
+        }),
         () = stop.cancelled(), if opening => Ok(None),
     }
 }
 
 impl Ended {
+    /// Whether somebody else with the same client id may be behind it.
+    fn is_unexplained(&self) -> bool {
+        matches!(self, Self::Error(_))
+    }
+
     /// A clause for a person.
     fn told(self, broker: &Broker) -> String {
         let (host, port) = (&broker.host, broker.port);
         let error = match self {
+            Self::Stopped => return String::new(),
+            Self::NotAsked => return "the subscriptions could not be sent".to_owned(),
             Self::NotSubscribed => return format!("the MQTT broker at {host}:{port} did not answer in time"),
+            Self::NotAllowed => {
+                return "the MQTT broker does not let this user read the plugins' topics: check its ACL"
+                    .to_owned();
+            }
+            Self::TooLong => {
+                return "a message came that is longer than 8 MiB, which ends the connection for all plugins: set \
+                        message_size_limit at the MQTT broker, and clear the message where it is retained"
+                    .to_owned();
+            }
             Self::Error(error) => *error,
         };
         match error {
@@ -234,9 +263,6 @@ impl Ended {
             ConnectionError::ConnectionRefused(code) => {
                 format!("the MQTT broker refuses the connection: {code:?}")
             }
-            ConnectionError::MqttState(StateError::Deserialization(
-                PacketError::PayloadSizeLimitExceeded(_),
-            )) => "a message came that is longer than 8 MiB; where it is retained, clear it".to_owned(),
             ConnectionError::MqttState(_)
             | ConnectionError::FlushTimeout
             | ConnectionError::NotConnAck(_) => "the connection to the MQTT broker broke".to_owned(),

@@ -1,143 +1,38 @@
 //! The connection against a real mosquitto, which is stopped, started again and given strangers.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-};
+use std::net::TcpListener;
 
 use serde_json::json;
-use tempfile::TempDir;
 
-use super::*;
-use crate::{domain::ids::Version, seams::SystemEntropy};
+use super::{
+    super::{
+        kept::MOST_CUSTOM,
+        mosquitto::{Client, LIMIT, Mosquitto},
+    },
+    *,
+};
+use crate::domain::ids::Version;
 
-const LIMIT: Duration = Duration::from_secs(30);
 const TOPIC: &str = "udi/pg3/ns/custom/hub_3";
 
-/// A mosquitto on a port of its own, with one user.
-struct Mosquitto {
-    folder: TempDir,
-    port: u16,
-    child: Option<Child>,
-}
-
-impl Mosquitto {
-    fn start() -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let passwords = folder.path().join("passwords");
-        fs::write(&passwords, "bridge:loud herons\n").unwrap();
-        assert!(Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status().unwrap().success());
-        let mut lines = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\nlog_dest stderr\n",
-            passwords.display()
-        );
-        if rustix::process::geteuid().is_root() {
-            lines.push_str("user root\n");
-        }
-        fs::write(folder.path().join("mosquitto.conf"), lines).unwrap();
-        let mut broker = Self { folder, port, child: None };
-        broker.again();
-        broker
-    }
-
-    /// Starts it, and waits until it says that it runs.
-    fn again(&mut self) {
-        let everywhere = format!("{}:/usr/sbin:/usr/local/sbin", std::env::var("PATH").unwrap());
-        let program = everywhere.split(':').map(|folder| format!("{folder}/mosquitto"));
-        let program = program
-            .into_iter()
-            .find(|path| fs::exists(path).unwrap())
-            .expect("mosquitto is missing: `scripts/test` installs it, or your system's package manager");
-        let mut child = Command::new(program)
-            .arg("-c")
-            .arg(self.folder.path().join("mosquitto.conf"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        assert!(lines.any(|line| line.unwrap().contains("running")), "mosquitto does not start");
-        // It must be able to go on writing.
-        std::thread::spawn(move || lines.for_each(drop));
-        self.child = Some(child);
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-
-    fn broker(&self, client_id: &str) -> Broker {
-        let user = Some(("bridge".to_owned(), Password::new("loud herons")));
-        Broker { host: "127.0.0.1".to_owned(), port: self.port, client_id: client_id.to_owned(), user }
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// A connection that is kept in the background.
-struct Kept {
-    heard: mpsc::Receiver<Heard>,
-    stop: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Kept {
-    fn to(broker: Broker) -> Self {
-        let (sender, heard) = mpsc::channel(64);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let topics = [TOPIC.to_owned()];
-        let task = tokio::spawn(async move {
-            stay_connected(&broker, &topics, &sender, &SystemEntropy, &stopped).await;
-        });
-        Self { heard, stop, task }
-    }
-
-    async fn next(&mut self) -> Heard {
-        timeout(LIMIT, self.heard.recv()).await.unwrap().unwrap()
-    }
-
-    async fn up(&mut self) -> Publisher {
-        loop {
-            if let Heard::Up(publisher) = self.next().await {
-                return publisher;
-            }
-        }
-    }
-
-    async fn down(&mut self) -> String {
-        loop {
-            if let Heard::Down { reason, retry_in } = self.next().await {
-                assert!(retry_in <= Duration::from_mins(1));
-                return reason;
-            }
-        }
-    }
-
-    async fn message(&mut self) -> Vec<u8> {
-        loop {
-            if let Heard::Message { payload, .. } = self.next().await {
-                return payload;
-            }
-        }
-    }
+/// A message of a stranger, confirmed by the broker.
+async fn stranger_says(mosquitto: &Mosquitto, text: Vec<u8>, retained: bool) {
+    let mut options = MqttOptions::new("stranger", "127.0.0.1", mosquitto.port);
+    options
+        .set_credentials("bridge", "loud herons")
+        .set_max_packet_size(LONGEST_PACKET * 2, LONGEST_PACKET * 2);
+    let (client, mut events) = AsyncClient::new(options, 4);
+    client.try_publish(TOPIC, QoS::AtLeastOnce, retained, text).unwrap();
+    let confirmed =
+        async { while !matches!(events.poll().await.unwrap(), Event::Incoming(Packet::PubAck(_))) {} };
+    timeout(LIMIT, confirmed).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_published_is_confirmed_by_the_broker_and_heard_by_others() {
-    let mosquitto = Mosquitto::start();
-    let (mut one, mut two) = (Kept::to(mosquitto.broker("one")), Kept::to(mosquitto.broker("two")));
+    let mosquitto = Mosquitto::start("");
+    let (mut one, mut two) =
+        (Client::to(mosquitto.broker("one"), TOPIC), Client::to(mosquitto.broker("two"), TOPIC));
     let (publisher, _other) = (one.up().await, two.up().await);
     assert!(publisher.publish(TOPIC.to_owned(), &json!({"n": 0}), None));
     assert!(publisher.publish(TOPIC.to_owned(), &json!({"n": 1}), Some((7, Version(9)))));
@@ -152,8 +47,8 @@ async fn what_is_published_is_confirmed_by_the_broker_and_heard_by_others() {
 
 #[tokio::test]
 async fn a_broker_that_goes_and_comes_back_is_found_again() {
-    let mut mosquitto = Mosquitto::start();
-    let mut kept = Kept::to(mosquitto.broker("bridge"));
+    let mut mosquitto = Mosquitto::start("");
+    let mut kept = Client::to(mosquitto.broker("bridge"), TOPIC);
     for _ in 0..2 {
         let publisher = kept.up().await;
         mosquitto.stop();
@@ -169,18 +64,19 @@ async fn a_broker_that_goes_and_comes_back_is_found_again() {
 
 #[tokio::test]
 async fn a_wrong_password_is_said_to_be_one() {
-    let mosquitto = Mosquitto::start();
+    let mosquitto = Mosquitto::start("");
     let user = Some(("bridge".to_owned(), Password::new("quiet herons")));
-    let mut kept = Kept::to(Broker { user, ..mosquitto.broker("bridge") });
+    let mut kept = Client::to(Broker { user, ..mosquitto.broker("bridge") }, TOPIC);
     let reason = kept.down().await;
     assert!(reason.contains("--mqtt-user") && !reason.contains("herons"), "{reason}");
 }
 
 #[tokio::test]
 async fn two_of_one_name_throw_each_other_out_slower_and_slower_and_say_why() {
-    let mosquitto = Mosquitto::start();
-    let (mut one, mut two) = (Kept::to(mosquitto.broker("same")), Kept::to(mosquitto.broker("same")));
-    let suspicious = async |kept: &mut Kept| loop {
+    let mosquitto = Mosquitto::start("");
+    let (mut one, mut two) =
+        (Client::to(mosquitto.broker("same"), TOPIC), Client::to(mosquitto.broker("same"), TOPIC));
+    let suspicious = async |kept: &mut Client| loop {
         let publisher = kept.up().await;
         if kept.down().await.contains("is another bridge connected as same?") {
             return;
@@ -194,37 +90,58 @@ async fn two_of_one_name_throw_each_other_out_slower_and_slower_and_say_why() {
 }
 
 #[tokio::test]
-async fn a_message_that_would_fill_the_memory_ends_the_connection_and_nothing_else() {
-    let mosquitto = Mosquitto::start();
-    let mut kept = Kept::to(mosquitto.broker("bridge"));
+async fn a_message_that_would_fill_the_memory_ends_the_connection_and_is_blamed_for_it() {
+    let mosquitto = Mosquitto::start("");
+    let mut kept = Client::to(mosquitto.broker("bridge"), TOPIC);
     let publisher = kept.up().await;
-    let huge = mosquitto.folder.path().join("huge");
-    fs::write(&huge, vec![b'x'; LONGEST_PACKET + 1]).unwrap();
-    let mut options = MqttOptions::new("stranger", "127.0.0.1", mosquitto.port);
-    options
-        .set_credentials("bridge", "loud herons")
-        .set_max_packet_size(LONGEST_PACKET * 2, LONGEST_PACKET * 2);
-    let (client, mut events) = AsyncClient::new(options, 4);
-    client.try_publish(TOPIC, QoS::AtLeastOnce, false, fs::read(&huge).unwrap()).unwrap();
-    let stranger = tokio::spawn(async move { while events.poll().await.is_ok() {} });
-    let reason = kept.down().await;
-    assert!(reason.contains("longer than 8 MiB"), "{reason}");
+    stranger_says(&mosquitto, vec![b'x'; LONGEST_PACKET + 1], true).await;
+    for time in 0..=SUSPICIOUS {
+        let reason = kept.down().await;
+        assert!(reason.contains("longer than 8 MiB"), "{time}: {reason}");
+        assert!(!reason.contains("another bridge"), "{time}: {reason}");
+    }
     drop(publisher);
-    stranger.abort();
+    stranger_says(&mosquitto, Vec::new(), true).await;
     kept.up().await;
+    stranger_says(&mosquitto, b"{}".to_vec(), false).await;
+    assert_eq!(kept.message().await, b"{}");
+}
+
+#[tokio::test]
+async fn with_the_limit_that_is_documented_such_a_message_costs_nobody_the_connection() {
+    let documented = include_str!("../../docs/bridge.md");
+    let line = documented.lines().find(|line| line.starts_with("message_size_limit ")).unwrap();
+    let limit: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+    // What a plugin is told is its custom data, and two frames of the relay.
+    assert!(limit > MOST_CUSTOM + 2 * 512 * 1024, "the bridge's own messages get through");
+    assert!(limit < LONGEST_PACKET);
+    let mosquitto = Mosquitto::start(line);
+    let mut before = Client::to(mosquitto.broker("before"), TOPIC);
+    before.up().await;
+    stranger_says(&mosquitto, vec![b'x'; LONGEST_PACKET + 1], true).await;
+    let mut after = Client::to(mosquitto.broker("after"), TOPIC);
+    after.up().await;
+    stranger_says(&mosquitto, vec![b'x'; limit], false).await;
+    for client in [&mut before, &mut after] {
+        match client.next().await {
+            Heard::Message { payload, .. } => assert_eq!(payload.len(), limit),
+            Heard::Down { reason, .. } => panic!("{reason}"),
+            Heard::Up(_) | Heard::Delivered(_) => panic!("nothing else happens"),
+        }
+    }
 }
 
 #[tokio::test]
 async fn told_to_stop_it_says_goodbye_and_ends() {
-    let mosquitto = Mosquitto::start();
-    let mut kept = Kept::to(mosquitto.broker("bridge"));
+    let mosquitto = Mosquitto::start("");
+    let mut kept = Client::to(mosquitto.broker("bridge"), TOPIC);
     let publisher = kept.up().await;
     kept.stop.cancel();
     publisher.disconnect();
     timeout(LIMIT, kept.task).await.unwrap().unwrap();
 
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut waiting = Kept::to(Broker { port: nobody, ..mosquitto.broker("bridge") });
+    let mut waiting = Client::to(Broker { port: nobody, ..mosquitto.broker("bridge") }, TOPIC);
     assert!(waiting.down().await.contains("can't be reached"));
     waiting.stop.cancel();
     timeout(LIMIT, waiting.task).await.unwrap().unwrap();

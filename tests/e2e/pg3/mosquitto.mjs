@@ -41,6 +41,7 @@ export class Mosquitto {
       'allow_anonymous false',
       `password_file ${passwords}`,
       `acl_file ${access}`,
+      'message_size_limit 4194304',
       'persistence false',
       'log_dest stderr',
     ];
