@@ -65,10 +65,11 @@ impl Bridge {
         let (heard_from_relay, mut relay) = mpsc::channel(ear::QUEUE * self.places.len().max(1));
         let (mut posts, mut ears) = (Vec::new(), JoinSet::new());
         let ending = stop.child_token();
-        for (index, place) in self.places.iter().enumerate() {
+        for (place, kept) in self.known(&folder, terminal)? {
             let client = PluginClient { slot: Some(place.slot.clone()), ..self.device.clone() };
             let (acks, taken) = mpsc::channel(ear::QUEUE);
-            posts.push(self.post(place, &folder, client.clone(), acks)?);
+            let index = posts.len();
+            posts.push(self.post(place, kept, client.clone(), acks));
             let (heard, ending) = (heard_from_relay.clone(), ending.clone());
             ears.spawn(async move { ear::listen(&client, index, heard, taken, &ending).await });
         }
@@ -107,26 +108,49 @@ impl Bridge {
         ended
     }
 
+    /// The slots with what is known of them. One whose file can't be read stands still, and nothing touches the file:
+    /// the others run.
+    fn known(
+        &self,
+        folder: &kept::Folder,
+        terminal: &Terminal,
+    ) -> Result<Vec<(&Place, kept::Kept)>, BridgeError> {
+        let (mut known, mut standing) = (Vec::new(), None);
+        for place in &self.places {
+            match folder.read(&place.slot) {
+                Ok(kept) => known.push((place, kept)),
+                Err(error) => {
+                    let time = clock_time(self.device.clock.now());
+                    terminal.note(format_args!("{time}  {}  it stands still: {error}", place.slot));
+                    standing = Some(error);
+                }
+            }
+        }
+        match standing {
+            Some(error) if known.is_empty() => Err(FolderError(error).into()),
+            Some(_) | None => Ok(known),
+        }
+    }
+
     fn post(
         &self,
         place: &Place,
-        folder: &kept::Folder,
+        kept: kept::Kept,
         client: PluginClient,
         acks: mpsc::Sender<(SlotName, Version)>,
-    ) -> Result<Post, BridgeError> {
+    ) -> Post {
         let mode = match self.hub {
             Hub::Bridge => Mode::Standalone,
             Hub::Pg3 => Mode::Companion,
         };
         let name = place.slot.clone();
-        let kept = folder.read(&name).map_err(FolderError)?;
         let endpoint = client.server.url().join(TOKEN_PATH);
         let mut machine = Slot::new(name.clone(), place.profile, mode, endpoint, kept);
         if let Some((_, parameters)) = self.parameters.iter().find(|(slot, _)| *slot == name) {
             machine.set_parameters(parameters.clone());
         }
         let api = Arc::new(SlotApi::new(client, name.clone()));
-        Ok(Post { plugin: self.id.plugin(place.profile), name, machine, api, acks })
+        Post { plugin: self.id.plugin(place.profile), name, machine, api, acks }
     }
 
     fn topics(&self, plugin: &PluginName) -> Vec<String> {
@@ -276,29 +300,5 @@ impl Driver<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_connection_that_ended_before_the_last_words_is_not_asked_again() {
-        let (_heard, mut broker) = mpsc::channel(1);
-        let mut connected = pin!(async {}.fuse());
-        connected.as_mut().await;
-        timeout(LAST_WORDS, disconnected(connected, &mut broker)).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_comes_while_the_connection_ends_holds_nothing_up() {
-        let (heard, mut broker) = mpsc::channel(1);
-        let down = || mqtt::Heard::Down { reason: String::new(), retry_in: Duration::ZERO };
-        let connected = pin!(
-            async {
-                for _ in 0..3 {
-                    heard.send(down()).await.unwrap();
-                }
-            }
-            .fuse()
-        );
-        timeout(LAST_WORDS, disconnected(connected, &mut broker)).await.unwrap();
-    }
-}
+#[path = "drive_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::tokens::Held;
@@ -63,14 +63,11 @@ pub(super) struct Kept {
 impl Kept {
     /// Keeps a value of the plugin's; false where it is too much.
     pub(super) fn set_custom(&mut self, key: &str, value: Value) -> bool {
-        let size = |value: &Value| value.to_string().len();
-        let others: usize = self
-            .custom
-            .iter()
-            .filter(|(name, _)| *name != key)
-            .map(|(name, value)| name.len() + size(value))
-            .sum();
-        let fits = others + key.len() + size(&value) <= MOST_CUSTOM
+        // As it is written: an escaped character has up to six bytes.
+        let size = |key: &str, value: &Value| json!(key).to_string().len() + value.to_string().len();
+        let others = self.custom.iter().filter(|(name, _)| *name != key);
+        let others: usize = others.map(|(name, value)| size(name, value)).sum();
+        let fits = others + size(key, &value) <= MOST_CUSTOM
             && (self.custom.contains_key(key) || self.custom.len() < MOST_KEYS);
         if fits {
             self.custom.insert(key.to_owned(), value);
@@ -107,7 +104,11 @@ pub(super) enum FolderError {
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("{} holds no state of a bridge: remove it, and the plugin's own settings with it", .0.display())]
+    #[error(
+        "{} holds no state of a bridge. It is left as it is: put a copy of it from before in its place, or move it \
+         away, and start the bridge again; without it the plugin has nothing of what it had saved",
+        .0.display()
+    )]
     Damaged(PathBuf),
 }
 
@@ -139,15 +140,18 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
             Err(error) => return Err(unusable(error)),
         };
-        let mut text = Zeroizing::new(Vec::new());
-        file.take(LONGEST).read_to_end(&mut text).map_err(unusable)?;
-        serde_json::from_slice(&text).map_err(|_| FolderError::Damaged(path))
+        parsed(file).map_err(unusable)?.ok_or(FolderError::Damaged(path))
     }
 
-    /// Writes what is known of a slot beside its place, and puts it there.
+    /// Writes what is known of a slot beside its place, and puts it there. What could not be read again is not written:
+    /// what is there is worth more.
     pub(super) fn write(&self, slot: &SlotName, kept: &Kept) -> io::Result<()> {
         let (path, beside) = (self.file(slot), self.path.join(format!("{slot}.json.new")));
         let text = Zeroizing::new(serde_json::to_vec(kept)?);
+        if parsed(text.as_slice())?.is_none() {
+            let why = "it is too long, or nested too deep, to be read again";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -160,11 +164,16 @@ impl Folder {
     }
 }
 
+/// What a file holds; none where that is no state.
+fn parsed(file: impl io::Read) -> io::Result<Option<Kept>> {
+    let mut text = Zeroizing::new(Vec::new());
+    file.take(LONGEST).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-
-    use serde_json::json;
 
     use super::*;
 
@@ -206,8 +215,30 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_read_again_does_not_take_the_place_of_what_can() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::open(place.path()).unwrap();
+        let slot: SlotName = "ecobee".parse().unwrap();
+        let mut kept = Kept::default();
+        assert!(kept.set_custom("visits", json!(1)));
+        folder.write(&slot, &kept).unwrap();
+        let deep: Value = serde_json::from_str(&format!("{}{}", "[".repeat(127), "]".repeat(127))).unwrap();
+        for (key, value) in [("deep", deep), ("long", "x".repeat(9 << 20).into())] {
+            let mut more = kept.clone();
+            more.given = Some(Object::from_iter([(key.to_owned(), value)]));
+            let refused = folder.write(&slot, &more).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "{key}");
+            assert_eq!(folder.read(&slot).unwrap().custom["visits"], 1, "{key}");
+        }
+    }
+
+    #[test]
     fn a_plugin_can_fill_no_disk() {
         let mut kept = Kept::default();
+        assert!(
+            !kept.set_custom(&"\u{1}".repeat(MOST_CUSTOM / 4), json!(1)),
+            "each is written with six bytes"
+        );
         assert!(!kept.set_custom("a", json!("x".repeat(MOST_CUSTOM))));
         for key in 0..MOST_KEYS {
             assert!(kept.set_custom(&key.to_string(), json!(1)));
