@@ -134,7 +134,7 @@ async fn a_port_where_nobody_listens_is_unreachable_and_one_that_is_silent_timed
     let unreachable =
         json!({"auth_endpoint": "http://127.0.0.2:9/a", "token_endpoint": "http://127.0.0.2:9/t"});
     let client = |exchange| client(EgressPolicy::AllowPrivate, Limits { exchange, ..Limits::default() });
-    let patient = client(Duration::from_secs(5));
+    let patient = client(Duration::from_secs(20));
     assert_eq!(codes(&examine(&patient, &unreachable).await), [("unreachable", "/auth_endpoint")]);
     assert_eq!(codes(&examine(&patient, &at(gone.port())).await), [("unreachable", "/auth_endpoint")]);
     let silent = Provider::serving(|stream| async move {
@@ -142,7 +142,7 @@ async fn a_port_where_nobody_listens_is_unreachable_and_one_that_is_silent_timed
         std::future::pending().await
     })
     .await;
-    let hasty = client(Duration::from_millis(100));
+    let hasty = client(Duration::from_secs(1));
     assert_eq!(codes(&examine(&hasty, &at(silent.port())).await), [("timed_out", "/auth_endpoint")]);
     let no_http = Provider::answering(b"SSH-2.0-canary\r\n\r\n".to_vec()).await;
     assert_eq!(codes(&examine(&patient, &at(no_http.port())).await), [("no_http", "/auth_endpoint")]);

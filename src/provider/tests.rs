@@ -26,8 +26,11 @@ use crate::domain::{
 
 const NOW: ::time::OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
 
+/// What a busy machine never needs; who would have to wait for it has missed a shorter limit.
+const PLENTY: Duration = Duration::from_secs(20);
+
 fn limits() -> Limits {
-    Limits { connect: Duration::from_secs(2), exchange: Duration::from_secs(20), ..Limits::default() }
+    Limits { connect: PLENTY, exchange: PLENTY, ..Limits::default() }
 }
 
 fn hasty() -> Limits {
@@ -174,8 +177,8 @@ async fn e05_a_body_that_drips_ends_at_the_deadline_and_the_connection_is_closed
     let (provider, mut gone) = dripping(head, b" ", Duration::from_millis(10)).await;
     let begun = Instant::now();
     assert_eq!(word(&client(hasty()), &provider).await, "provider_unavailable");
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    tokio::time::timeout(Duration::from_secs(10), gone.recv()).await.unwrap().unwrap();
+    assert!(begun.elapsed() < PLENTY);
+    tokio::time::timeout(PLENTY, gone.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -197,7 +200,7 @@ async fn e05_a_handshake_that_never_comes_ends_after_the_connect_limit() {
     let begun = Instant::now();
     let result = client(limits).send(request(&url)).await;
     assert!(matches!(result, Err(SendError::TimedOut | SendError::Unreachable(_))), "{result:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < PLENTY);
 }
 
 #[tokio::test]
@@ -206,8 +209,8 @@ async fn e06_endless_interim_responses_end_at_the_deadline_and_the_connection_is
         dripping(b"", b"HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n", Duration::from_micros(10)).await;
     let begun = Instant::now();
     assert!(matches!(client(hasty()).send(provider.request()).await, Err(SendError::TimedOut)));
-    assert!(begun.elapsed() < Duration::from_secs(5));
-    tokio::time::timeout(Duration::from_secs(10), gone.recv()).await.unwrap().unwrap();
+    assert!(begun.elapsed() < PLENTY);
+    tokio::time::timeout(PLENTY, gone.recv()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! The database goes away, the clock jumps, the process is told to stop: nobody loses a consent or an event.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::harness::{
     Answer, Browser, DatabaseLink, Home, Process, Provider, Reply, Service, call_with, until,
@@ -77,11 +78,13 @@ async fn an_answer_that_comes_while_the_database_is_away_is_stored_when_it_is_ba
     let mut browser = Browser::default();
     let sent = browser.consent(&service, connection["connect_url"].as_str().unwrap()).await;
     let tokens = json!({"access_token": "at-late", "expires_in": 3600});
-    provider.next(Answer::After(Duration::from_millis(300), 200, tokens));
+    let told = Arc::new(Notify::new());
+    provider.next(Answer::Held(Arc::clone(&told), 200, tokens));
     let address = sent.callback(&[("code", "a-code")]);
     let outage = async {
         provider.asked(1).await;
         link.cut();
+        told.notify_one();
         // Whoever asked before, as the exchange did, has been told that the database is away when this call is.
         missing(&service, "database").await;
         let reply = call_with(&service, &token, Method::GET, &home.at(""), None).await;
@@ -100,14 +103,15 @@ async fn an_answer_that_comes_while_the_database_is_away_is_stored_when_it_is_ba
 async fn a_process_that_is_told_to_stop_finishes_what_it_began() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     let home = Home::enrol(&service, &provider).await;
-    let process = Process::start(&service, &[]).await;
+    let process = Process::start(&service, &[("SERVER__DRAIN_SECONDS", "20")]).await;
     let mut relay = home.relay(&process.service).await;
     relay.event("customns", Some("oauth")).await;
     let connection = home.connect(&service).await;
     let mut browser = Browser::default();
     let sent = browser.consent(&process.service, connection["connect_url"].as_str().unwrap()).await;
     let tokens = json!({"access_token": "at-drained"});
-    provider.next(Answer::After(Duration::from_secs(1), 200, tokens));
+    let told = Arc::new(Notify::new());
+    provider.next(Answer::Held(Arc::clone(&told), 200, tokens));
     let stop = async {
         provider.asked(1).await;
         process.terminate();
@@ -121,6 +125,7 @@ async fn a_process_that_is_told_to_stop_finishes_what_it_began() {
         assert_eq!((&goodbye["type"], &goodbye["reason"]), (&json!("goodbye"), &json!("draining")));
         assert!(goodbye["reconnect_after_ms"].as_u64().unwrap() > 0);
         assert_eq!(relay.next().await, json!({"close": 1012}));
+        told.notify_one();
     };
     let (page, ()) = tokio::join!(browser.callback(&process.service, &sent, &[("code", "a-code")]), stop);
     assert_eq!(page.status, 303, "{}", page.html);

@@ -2,11 +2,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test looks into the database behind the service's back")]
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::json;
 use sqlx::Executor as _;
+use tokio::sync::Notify;
 
 use crate::{
     harness::{Answer, Hold, Home, Provider, Service},
@@ -62,7 +63,8 @@ async fn b09_a_slot_pointed_elsewhere_during_an_exchange_does_not_get_its_tokens
     let (home, elsewhere) = (Home::enrol(&one, &provider).await, Provider::start().await);
     let (connection, mut browser, sent) = consent(&one, &home).await;
     let tokens = json!({"access_token": "at-old-host"});
-    provider.next(Answer::After(Duration::from_secs(1), 200, tokens));
+    let told = Arc::new(Notify::new());
+    provider.next(Answer::Held(Arc::clone(&told), 200, tokens));
     let callback = async {
         let after = browser.callback(&one, &sent, &[("code", "a-code")]).await;
         assert_eq!(after.status, 303, "{}", after.html);
@@ -70,6 +72,7 @@ async fn b09_a_slot_pointed_elsewhere_during_an_exchange_does_not_get_its_tokens
     let change = async {
         provider.asked(1).await;
         assert_eq!(reconfigure(&other, &home, &elsewhere).await, 200);
+        told.notify_one();
     };
     tokio::join!(callback, change);
     let flow = home.flow(&one, &connection).await;

@@ -1,5 +1,7 @@
 //! A small app on a port of its own, spoken to in bytes.
 
+mod slow;
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -47,6 +49,13 @@ impl Entropy for Counting {
     }
 }
 
+/// How long a client may take.
+struct Times {
+    body: Duration,
+    head: Duration,
+    idle: Duration,
+}
+
 struct Running {
     address: SocketAddr,
     handle: ServerHandle,
@@ -59,19 +68,24 @@ impl Drop for Running {
 }
 
 fn start(public_url: &str) -> Running {
+    // Limits that nobody meets who is only slow because the machine is busy.
+    start_with(public_url, Times { body: PATIENCE, head: PATIENCE, idle: PATIENCE })
+}
+
+fn start_with(public_url: &str, Times { body, head, idle }: Times) -> Running {
     let frame = Frame {
         public_url: public_url.parse().unwrap(),
         trusted_proxies: Vec::new(),
         entropy: Arc::new(Counting(AtomicU8::new(0))),
-        limits: Limits { body_time: Duration::from_millis(200), ..Limits::default() },
+        limits: Limits { body_time: body, ..Limits::default() },
         load: Load::new("test", 100),
     };
     let tuning = Tuning {
         workers: Some(1),
         max_connections: 4000,
-        head: Duration::from_secs(2),
-        idle: Duration::from_millis(500),
-        linger: Duration::from_millis(200),
+        head,
+        idle,
+        linger: Duration::from_millis(500),
         drain: Duration::ZERO,
     };
     let listening = listen("127.0.0.1:0".parse().unwrap(), frame, tuning, routes).unwrap();
@@ -304,47 +318,4 @@ async fn j04_a_body_over_64_kib_is_refused_announced_or_not() {
     assert_eq!(status(&server.raw(&chunked).await), "413");
     let exact = format!(r#"{{"a":"{}"}}"#, "a".repeat(64 * 1024 - 8));
     assert_eq!(status(&server.post("/json", JSON, &exact).await), "200");
-}
-
-#[actix_web::test]
-async fn j04_a_slow_head_and_an_idle_connection_are_cut_off() {
-    let server = start("http://127.0.0.1:1");
-    assert_eq!(status(&server.raw("GET /get HTTP/1.1\r\nhost").await), "408");
-    assert_eq!(status(&server.raw("").await), "408");
-    assert_eq!(status(&server.raw("GET /get HTTP/1.1\r\nhost: a\r\n\r\n").await), "200");
-}
-
-#[actix_web::test]
-async fn j04_a_slow_head_after_a_first_request_is_cut_off() {
-    let server = start("http://127.0.0.1:1");
-    let mut socket = server.connect().await;
-    socket.write_all(b"GET /get HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    assert_ne!(socket.read(&mut [0; 4096]).await.unwrap(), 0);
-    socket.write_all(b"GET /get HTTP/1.1\r\nhost").await.unwrap();
-    assert_eq!(rest(&mut socket).await, "");
-}
-
-#[actix_web::test]
-async fn j04_a_slow_body_is_cut_off_whether_it_is_read_or_not() {
-    let server = start("http://127.0.0.1:1");
-    let length = "content-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-    let chunked = "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
-    for body in [length, chunked] {
-        assert_eq!(status(&server.raw(&format!("POST /json HTTP/1.1\r\nhost: a\r\n{body}")).await), "408");
-        let answer = server.raw(&format!("POST /ignores HTTP/1.1\r\nhost: a\r\n{body}")).await;
-        assert_eq!(status(&answer), "200", "{body} {answer}");
-    }
-}
-
-#[actix_web::test]
-async fn j04_two_hundred_slow_clients_do_not_slow_the_others() {
-    let server = start("http://127.0.0.1:1");
-    let mut slow = Vec::new();
-    for _ in 0..200 {
-        let mut socket = server.connect().await;
-        socket.write_all(b"GET /get HTTP/1.1\r\nx: ").await.unwrap();
-        slow.push(socket);
-    }
-    let answer = timeout(Duration::from_secs(1), server.get("/get", "")).await.unwrap();
-    assert_eq!(status(&answer), "200");
 }
