@@ -29,6 +29,7 @@ use std::{path::PathBuf, str::FromStr};
 
 pub use init::{PluginEnvironment, WriteError};
 pub use mqtt::Broker;
+pub use wire::DEEPEST;
 
 use self::wire::PluginName;
 use crate::{

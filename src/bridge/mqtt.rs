@@ -220,17 +220,20 @@ async fn next(
     };
     tokio::select! {
         biased;
-        event = polled => event?.map(Some).map_err(|error| match error {
-            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_))) => {
-                Ended::TooLong
-            }
-            other => Ended::Error(Box::new(other)),
-        }),
+        event = polled => event?.map(Some).map_err(Ended::by),
         () = stop.cancelled(), if opening => Ok(None),
     }
 }
 
 impl Ended {
+    fn by(error: ConnectionError) -> Self {
+        let too_long = matches!(
+            error,
+            ConnectionError::MqttState(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded(_)))
+        );
+        if too_long { Self::TooLong } else { Self::Error(Box::new(error)) }
+    }
+
     /// Whether somebody else with the same client id may be behind it.
     fn is_unexplained(&self) -> bool {
         matches!(self, Self::Error(_))

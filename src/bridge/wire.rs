@@ -12,7 +12,7 @@ pub(super) const LONGEST: usize = 1024 * 1024;
 const MOST: usize = 256;
 /// The most levels of lists and objects in a value. It is kept, sent on and read again inside of others, and parsers
 /// have an end.
-pub(super) const DEEPEST: usize = 64;
+pub const DEEPEST: usize = 64;
 
 /// How a plugin is called on the wire: `{uuid}_{profile number}`.
 #[derive(Debug, Clone, PartialEq, Eq)]

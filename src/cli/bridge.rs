@@ -15,7 +15,11 @@ use super::{
 };
 use crate::{
     bridge::{self, Broker, Hub, HubId, Place, PluginEnvironment},
-    domain::{ids::SlotName, json::Object, secret::Password},
+    domain::{
+        ids::SlotName,
+        json::{Object, is_deeper_than},
+        secret::Password,
+    },
     terminal::Terminal,
 };
 
@@ -148,6 +152,9 @@ impl Bridge {
 
     fn parameters(&self) -> anyhow::Result<Vec<(SlotName, Object)>> {
         let each = self.parameters.iter().map(|(slot, file)| match object_in(file)? {
+            deep if is_deeper_than(bridge::DEEPEST, &deep) => {
+                bail!("{} has more than {} levels of lists and objects", file.display(), bridge::DEEPEST)
+            }
             Value::Object(parameters) => Ok((slot.clone(), parameters)),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
                 bail!("{} holds no JSON object", file.display())
@@ -229,7 +236,7 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::{Cli, Command, There};
 
     fn parsed(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(format!("cloudlink bridge {line}").split(' '))
@@ -254,6 +261,20 @@ mod tests {
         assert!(parsed("--standalone --slot a=1 --mqtt-password x").is_err());
         assert!(parsed("--standalone --slot a=1 --mqtt-password-file f").is_err(), "whose?");
         assert!(parsed("init-env --slot a=1 --uuid h --plugin-password-file f --write e").is_ok());
+    }
+
+    #[test]
+    fn parameters_that_could_not_be_kept_are_refused_at_the_start() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let line = format!("--standalone --slot a=1 --parameters a={}", file.path().display());
+        for (levels, taken) in [(bridge::DEEPEST, true), (bridge::DEEPEST + 1, false)] {
+            let (open, close) = ("{\"a\":".repeat(levels - 1), "}".repeat(levels - 1));
+            std::fs::write(file.path(), format!("{open}{{}}{close}")).unwrap();
+            let Command::There(There::Bridge(told)) = parsed(&line).unwrap().command else {
+                panic!("{line}")
+            };
+            assert_eq!(told.parameters().is_ok(), taken, "{levels}");
+        }
     }
 
     #[test]
