@@ -66,6 +66,10 @@ pub const PASSWORD_HASHES_LIMIT: &str = "cloudlink_password_hashes_limit";
 pub const EXCHANGES_UNDER_WAY: &str = "cloudlink_exchanges_under_way";
 /// Gauge: how many refreshes this process makes at once by itself.
 pub const REFRESHES_LIMIT: &str = "cloudlink_refreshes_limit";
+/// Gauge: callers that wait for providers.
+pub const PROVIDER_WAITERS: &str = "cloudlink_provider_waiters";
+/// Gauge: how many may. Label `of`: `process`, `device`, `slot`.
+pub const PROVIDER_WAITERS_LIMIT: &str = "cloudlink_provider_waiters_limit";
 /// Gauge: networks that are remembered for their guesses. Label `throttle`.
 pub const THROTTLED_NETWORKS: &str = "cloudlink_throttled_networks";
 /// Gauge: how many of them there may be, for each throttle.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::Broker;
+use super::{Broker, waiters::TooManyWait};
 use crate::{
     domain::{
         audit::Origin,
@@ -43,6 +43,9 @@ pub enum ImportError {
         /// When it is worth to ask again.
         retry_after: std::time::Duration,
     },
+    /// There is a refresh token alone, and as many wait for providers as may.
+    #[error(transparent)]
+    TooManyWait(#[from] TooManyWait),
     /// Others changed the slot all the time.
     #[error("the slot is being changed by others")]
     Contended,
@@ -69,6 +72,7 @@ impl Broker {
         match imported {
             Imported::Tokens(tokens) => self.link_with(state, Some(tokens), by).await,
             Imported::RefreshTokenAlone { token, members } => {
+                let _place = self.waiters.enter_for_slot(address)?;
                 // Good once, perhaps: it is not spent again for a slot that changed meanwhile.
                 let tokens = self.first_tokens(&state, &token, members).await?;
                 match self.put_tokens(&state, Some(&tokens), self.now(), by).await? {

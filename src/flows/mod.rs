@@ -38,6 +38,7 @@ mod throttle;
 mod token_proof;
 mod tokens;
 mod unlink;
+mod waiters;
 mod webhook_admission;
 mod webhooks;
 
@@ -47,7 +48,6 @@ use time::{Duration, OffsetDateTime};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use self::openid_provider::OpenIdCache;
 pub use self::{
     access::{AccessControl, AccessError, GrantError, Issued, PrepareError},
     account_link::{
@@ -78,9 +78,11 @@ pub use self::{
     throttle::{MOST_NETWORKS, Throttle},
     token_proof::TokenProof,
     tokens::{Need, TokenUnavailable},
+    waiters::{TooManyWait, WaiterLimits},
     webhook_admission::{AdmittedWebhook, WebhookCall, WebhookHead, WebhookRates, WebhookRefusal},
     webhooks::WebhookError,
 };
+use self::{openid_provider::OpenIdCache, waiters::Waiters};
 // What verbs answer with: whoever calls them needs no room below this one.
 use crate::{
     bus::Bus,
@@ -129,6 +131,7 @@ pub struct Broker {
     breaker: Arc<Breaker>,
     hosts: Arc<HostLabels>,
     openid: Arc<OpenIdCache>,
+    waiters: Waiters,
     runtime: Handle,
 }
 
@@ -155,6 +158,8 @@ pub struct BrokerSettings {
     pub refresh_margin: Duration,
     /// Refreshes that this process makes at once by itself.
     pub refresh_concurrency: u16,
+    /// Callers that may wait for providers at once.
+    pub waiters: WaiterLimits,
     /// How long the audit record is kept.
     pub audit_retention: Duration,
     /// Life of an access token.
@@ -210,6 +215,7 @@ impl Broker {
     pub fn new(parts: Parts) -> Self {
         let settings = Arc::new(parts.settings);
         Self {
+            waiters: Waiters::new(settings.waiters),
             access: AccessControl::new(Arc::clone(&settings)),
             store: parts.store,
             ring: parts.ring,
@@ -250,6 +256,11 @@ impl Broker {
     /// Exchanges, refreshes and revocations that this process is at.
     pub fn exchanges_under_way(&self) -> usize {
         self.exchanges.len()
+    }
+
+    /// Callers that wait for providers now.
+    pub fn waiters(&self) -> usize {
+        self.waiters.count()
     }
 
     /// Waits until every exchange and refresh under way has ended: nobody's tokens are lost by a restart.

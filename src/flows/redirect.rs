@@ -162,14 +162,19 @@ impl Broker {
         configuration: OauthConfiguration,
         granted: Granted,
     ) -> Result<Redirected, StoreError> {
-        let destination = Destination::of(&row);
+        let (destination, address) = (Destination::of(&row), row.address.clone());
         let redeemed = self.store.redeem_flow(row.id, state, &granted.to_plaintext(), self.now()).await?;
         if redeemed == Redeemed::Yes
             && let Some(task) = ExchangeTask::first(row, configuration, granted)
         {
             // A panic there was logged where it happened; the sweep takes the flow up. One that waits for the database
             // goes on without the browser, which sees the end when it comes again.
-            let _ = timeout(BROWSER_PATIENCE, self.start_exchange(task)).await;
+            let place = self.waiters.enter_for_slot(&address);
+            let exchanging = self.start_exchange(task);
+            // Where too many wait, its page tells the browser how it ends.
+            if place.is_ok() {
+                let _ = timeout(BROWSER_PATIENCE, exchanging).await;
+            }
         }
         self.current_end(&destination).await
     }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use url::Url;
 
-use super::{Broker, Need, TokenUnavailable};
+use super::{Broker, Need, TokenUnavailable, waiters::TooManyWait};
 use crate::{
     domain::{
         json::Object,
@@ -48,6 +48,9 @@ pub enum RefreshGrantError {
         /// When it is worth to ask again.
         retry_after: Duration,
     },
+    /// As many wait for the provider as may; the grant stands.
+    #[error(transparent)]
+    TooManyWait(#[from] TooManyWait),
     /// The store failed.
     #[error("the slot could not be read")]
     Store(#[from] StoreError),
@@ -105,6 +108,7 @@ impl Broker {
             return Err(RefreshGrantError::Grant);
         }
         let slot = &state.address;
+        let _place = self.waiters.enter_for_slot(slot)?;
         let parsed = plugin::parse(&state.configuration.effective(), self.settings.egress)
             .map_err(|_| RefreshGrantError::Misconfigured)?;
         let configuration = parsed.configuration;
@@ -154,6 +158,7 @@ impl From<TokenUnavailable> for RefreshGrantError {
             | TokenUnavailable::TokensWithDevice => Self::Grant,
             TokenUnavailable::Withheld | TokenUnavailable::NotEncrypted(_) => Self::Withheld,
             TokenUnavailable::ProviderAway { retry_after } => Self::ProviderAway { retry_after },
+            TokenUnavailable::TooManyWait(too_many) => Self::TooManyWait(too_many),
             TokenUnavailable::Store(cause) => Self::Store(cause),
         }
     }

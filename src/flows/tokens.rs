@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Broker,
     refresh::{Attempt, Occasion},
+    waiters::TooManyWait,
 };
 use crate::{
     domain::{
@@ -64,6 +65,9 @@ pub enum TokenUnavailable {
         /// When it is worth to ask again.
         retry_after: Period,
     },
+    /// As many wait for a token as may, and the one there is has expired.
+    #[error(transparent)]
+    TooManyWait(#[from] TooManyWait),
     /// The store failed.
     #[error("the token could not be read")]
     Store(#[from] StoreError),
@@ -129,7 +133,8 @@ impl Broker {
     /// The slot's tokens, fresh as needed. Where the provider is away they are those from before, while they last.
     ///
     /// Any number of callers at once, on all replicas together, cost the provider one request: one of them leases the
-    /// refresh, the others wait for what comes of it. It takes at most as long as an exchange and a little more.
+    /// refresh, the others wait for what comes of it. It takes at most as long as an exchange and a little more. Only so
+    /// many wait ([`waiters`](super::waiters)); one more gets the tokens from before, while they last.
     pub async fn fresh_token(&self, address: &SlotAddress, need: Need) -> Result<TokenSet, TokenUnavailable> {
         self.fresh(address, need).await.map(|(tokens, _)| tokens)
     }
@@ -142,7 +147,7 @@ impl Broker {
         let (arrived, deadline) = (self.now(), Instant::now() + PATIENCE);
         let mut knocks = self.bus.subscribe(address.device);
         let mut arrival = None;
-        let mut settled = false;
+        let (mut settled, mut place) = (false, None);
         loop {
             let now = self.now();
             let found = self.store.find_grant(address, now).await?;
@@ -156,7 +161,15 @@ impl Broker {
             let grant = grant.ok_or(TokenUnavailable::TokensWithDevice)?;
             let arrival = arrival.get_or_insert_with(|| Arrival::new(&grant, arrived));
             settled |= Instant::now() >= deadline;
-            match self.next(&grant, arrival, need, settled, now) {
+            let next = self.next(&grant, arrival, need, settled, now);
+            if matches!(next, Next::Wait | Next::Ask) && place.is_none() {
+                match self.waiters.enter_for_slot(address) {
+                    Ok(entered) => place = Some(entered),
+                    Err(_) if !grant.lifetime.is_over(now) => return Ok((grant.tokens, delivery)),
+                    Err(too_many) => return Err(too_many.into()),
+                }
+            }
+            match next {
                 Next::Take => return Ok((grant.tokens, delivery)),
                 Next::Settle => return self.settle(grant, now).map(|tokens| (tokens, delivery)),
                 Next::Wait => {

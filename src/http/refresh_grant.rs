@@ -117,6 +117,9 @@ impl From<RefreshGrantError> for OauthError {
                 "the key that the slot's tokens are sealed to is not trusted any more: see seal_to",
             ),
             RefreshGrantError::ProviderAway { retry_after } => Self::unavailable(retry_after.as_secs()),
+            RefreshGrantError::TooManyWait(too_many) => {
+                Self::too_many_requests(too_many.retry_after.as_secs())
+            }
             RefreshGrantError::Store(cause) if cause.is_outage() => {
                 tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is away");
                 Self::unavailable(5)

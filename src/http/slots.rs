@@ -20,7 +20,7 @@ use crate::{
     },
     flows::{
         Broker, ImportError, InstallError, Installed, Need, OverrideError, SlotRow, TokenUnavailable,
-        Unlinked,
+        TooManyWait, Unlinked,
     },
 };
 
@@ -236,9 +236,16 @@ impl From<ImportError> for Problem {
             ImportError::ProviderAway { retry_after } => {
                 Self::unavailable("provider_unavailable", retry_after.as_secs())
             }
+            ImportError::TooManyWait(too_many) => too_many.into(),
             ImportError::Contended => contended(),
             ImportError::Store(cause) => cause.into(),
         }
+    }
+}
+
+impl From<TooManyWait> for Problem {
+    fn from(TooManyWait { retry_after }: TooManyWait) -> Self {
+        Self::too_many_requests(retry_after.as_secs())
     }
 }
 
@@ -263,6 +270,7 @@ impl From<TokenUnavailable> for Problem {
             TokenUnavailable::ProviderAway { retry_after } => {
                 Self::unavailable("provider_unavailable", retry_after.as_secs())
             }
+            TokenUnavailable::TooManyWait(too_many) => too_many.into(),
             TokenUnavailable::Store(cause) => cause.into(),
         }
     }

@@ -42,6 +42,13 @@ impl Bounds {
         gauge!(metric::PASSWORD_HASHES_LIMIT).set(number(hashes.most));
         gauge!(metric::EXCHANGES_UNDER_WAY).set(number(self.broker.exchanges_under_way()));
         gauge!(metric::REFRESHES_LIMIT).set(f64::from(self.broker.settings().refresh_concurrency));
+        gauge!(metric::PROVIDER_WAITERS).set(number(self.broker.waiters()));
+        let limits = self.broker.settings().waiters;
+        for (of, limit) in
+            [("process", limits.total), ("device", limits.per_device), ("slot", limits.per_slot)]
+        {
+            gauge!(metric::PROVIDER_WAITERS_LIMIT, "of" => of).set(number(limit));
+        }
         for (name, throttle) in self.throttles.by_name() {
             gauge!(metric::THROTTLED_NETWORKS, "throttle" => name).set(number(throttle.remembered()));
         }

@@ -13,7 +13,7 @@ use crate::{
     bus::{Bus, PostgresBus},
     config::{BusKind, Settings},
     domain::secret::Password,
-    flows::{Broker, BrokerSettings, Owner, PkcePolicy},
+    flows::{Broker, BrokerSettings, Owner, PkcePolicy, WaiterLimits},
     http::{
         frame::Frame,
         health::{Check, Health},
@@ -88,6 +88,7 @@ pub(super) fn broker_settings(settings: &Settings) -> BrokerSettings {
         audit_retention: settings.audit.retention.try_into().unwrap_or(time::Duration::days(90)),
         refresh_margin: settings.refresh.margin.try_into().unwrap_or(time::Duration::minutes(2)),
         refresh_concurrency: settings.refresh.concurrency,
+        waiters: WaiterLimits::within(settings.server.max_requests),
         access_token_life: settings.login.token.try_into().unwrap_or(time::Duration::hours(1)),
         openid: settings.login.openid.clone(),
         account_link: settings.account_link.clone(),

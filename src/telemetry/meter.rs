@@ -99,6 +99,8 @@ fn describe() {
     describe_gauge!(metric::DATABASE_CONNECTIONS_LIMIT, "Connections to the database that there may be");
     describe_gauge!(metric::PASSWORD_HASHES_WAITING, "Passwords that are being hashed or wait for it");
     describe_gauge!(metric::PASSWORD_HASHES_LIMIT, "Passwords that may be hashed or wait for it");
+    describe_gauge!(metric::PROVIDER_WAITERS, "Callers that wait for providers");
+    describe_gauge!(metric::PROVIDER_WAITERS_LIMIT, "How many callers may wait for providers");
     describe_gauge!(metric::EXCHANGES_UNDER_WAY, "Exchanges, refreshes and revocations this process is at");
     describe_gauge!(metric::REFRESHES_LIMIT, "Refreshes that this process makes at once by itself");
     describe_gauge!(metric::THROTTLED_NETWORKS, "Networks remembered for their guesses, by throttle");

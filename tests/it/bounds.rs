@@ -5,11 +5,13 @@ use reqwest::Method;
 
 use crate::harness::{Hold, Process, Reply, Service, within};
 
-async fn metrics(process: &Process) -> String {
+/// What the process counts.
+pub(crate) async fn metrics(process: &Process) -> String {
     Reply::of(process.service.admin(Method::GET, "/metrics")).await.text
 }
 
-fn value(metrics: &str, name: &str) -> f64 {
+/// The value of a metric, labels included in its name.
+pub(crate) fn value(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
         .unwrap_or_else(|| panic!("{name} in {metrics}"))
@@ -55,6 +57,9 @@ async fn every_bound_stands_in_the_metrics_beside_what_is_taken_of_it() {
         ("cloudlink_http_requests_limit{listener=\"public\"}", 321.0),
         ("cloudlink_database_connections_limit", 7.0),
         ("cloudlink_refreshes_limit", 5.0),
+        ("cloudlink_provider_waiters_limit{of=\"process\"}", 160.0),
+        ("cloudlink_provider_waiters_limit{of=\"device\"}", 40.0),
+        ("cloudlink_provider_waiters_limit{of=\"slot\"}", 20.0),
         ("cloudlink_password_hashes_limit", 258.0),
         ("cloudlink_throttled_networks_limit", 50_000.0),
     ] {
@@ -65,6 +70,7 @@ async fn every_bound_stands_in_the_metrics_beside_what_is_taken_of_it() {
         "cloudlink_database_connections",
         "cloudlink_database_connections_in_use",
         "cloudlink_exchanges_under_way",
+        "cloudlink_provider_waiters",
         "cloudlink_password_hashes_waiting",
         "cloudlink_throttled_networks{throttle=\"logins\"}",
         "process_resident_memory_bytes",

@@ -92,6 +92,7 @@ mod traces;
 mod trusted_keys;
 mod typing_a_code;
 mod unlinking;
+mod waiting;
 mod webhook_proof;
 mod webhook_replicas;
 mod webhooks;

@@ -118,7 +118,7 @@ impl Broker {
         if self.store.redeem_account_link(row.id, state, self.now()).await? == Redeemed::Already {
             return Ok(());
         }
-        let broker = self.clone();
+        let (broker, place) = (self.clone(), self.waiters.enter_from(row.client_network));
         let exchanging = async move {
             let attempt = row.id;
             if let Err(error) = broker.exchange_account_code(row, configuration, granted).await {
@@ -126,7 +126,11 @@ impl Broker {
             }
         };
         // In a task of its own: a browser that goes away stops nothing. A panic there was logged where it happened.
-        let _ = self.exchanges.spawn_on(exchanging, &self.runtime).await;
+        let exchanging = self.exchanges.spawn_on(exchanging, &self.runtime);
+        // Where too many wait, its page tells the browser how it ends.
+        if place.is_ok() {
+            let _ = exchanging.await;
+        }
         Ok(())
     }
 

@@ -14,11 +14,12 @@ use super::{
 use crate::{
     domain::{
         account_link::{RefreshAnswer, ServiceDomain, bell},
+        binding::ClientNetwork,
         ids::DeviceId,
         metric,
         secret::RefreshToken,
     },
-    flows::{Broker, calm::store_patiently},
+    flows::{Broker, TooManyWait, calm::store_patiently},
     provider::{AnswerError, ExchangeError, RefreshFailure, Registration},
     store::{AccountRefresh, AccountRefreshLease, PresentedToken, StoreError},
 };
@@ -49,17 +50,21 @@ pub enum AccountRefreshError {
     /// Whoever asks the provider has not heard yet.
     #[error("the refresh is still under way")]
     UnderWay,
+    /// As many wait for providers as may.
+    #[error(transparent)]
+    TooManyWait(#[from] TooManyWait),
     /// The store failed.
     #[error("the refresh could not be made")]
     Store(#[from] StoreError),
 }
 
 impl Broker {
-    /// Refreshes with a refresh token that Home Assistant keeps.
+    /// Refreshes with a refresh token that Home Assistant keeps, for a caller in `network`.
     pub async fn refresh_account(
         &self,
         domain: &ServiceDomain,
         token: &RefreshToken,
+        network: ClientNetwork,
     ) -> Result<RefreshAnswer, AccountRefreshError> {
         let service = self.account_link_service(domain).ok_or(AccountRefreshError::UnknownService)?;
         let plugin = match self.service_plugin(domain, service).await {
@@ -68,6 +73,7 @@ impl Broker {
             Err(StartAccountLinkError::Unsupported | StartAccountLinkError::Unavailable) => None,
         };
         let presented = PresentedToken::of(domain, token);
+        let _place = self.waiters.enter_from(network)?;
         let deadline = Instant::now() + PATIENCE;
         let mut knocks = self.bus.subscribe(DeviceId(presented.id()));
         loop {

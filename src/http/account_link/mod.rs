@@ -142,7 +142,7 @@ async fn refresh(
         .account_refreshes
         .take(client.0, broker.now())
         .map_err(|wait| Problem::too_many_requests(wait.as_secs()))?;
-    match broker.refresh_account(&domain, &RefreshToken::new(token)).await? {
+    match broker.refresh_account(&domain, &RefreshToken::new(token), client.0).await? {
         RefreshAnswer::Tokens(members) => {
             Ok(HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(members))
         }
@@ -166,6 +166,7 @@ impl From<AccountRefreshError> for Problem {
         match error {
             AccountRefreshError::UnknownService => Self::not_found(),
             AccountRefreshError::UnderWay => Self::unavailable("refresh_under_way", UNDER_WAY),
+            AccountRefreshError::TooManyWait(too_many) => too_many.into(),
             // Never a 500: the client would take it for nothing worth waiting for.
             AccountRefreshError::Store(cause) => {
                 tracing::error!(
