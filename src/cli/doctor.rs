@@ -10,6 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
+    advice::advise,
     output::{member, show_json},
     session::Session,
 };
@@ -52,8 +53,10 @@ impl Doctor {
     pub(super) async fn run(&self, terminal: &Terminal) -> Result<()> {
         let findings = match (&self.plugin, &self.file) {
             (Some(plugin), _) => {
-                let api = Session::open(terminal).await?.api;
-                api.call(Method::POST, &format!("/api/plugins/{plugin}/doctor"), None).await?
+                let session = Session::open(terminal).await?;
+                let findings =
+                    session.api.call(Method::POST, &format!("/api/plugins/{plugin}/doctor"), None).await;
+                findings.map_err(|error| advise(error.into(), &session))?
             }
             (None, Some(file)) => self.examine(file).await?,
             (None, None) => bail!("which one? Give a plugin's id, or --file"),

@@ -4,6 +4,7 @@
 //! in its own order; what it returns is the process's end. Results go to standard output, logs and
 //! remarks to standard error.
 
+mod advice;
 pub mod attach;
 mod audit;
 #[cfg(feature = "mqtt")]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
+    advice::advise,
     output::{Output, member},
     session::{Session, shown},
 };
@@ -23,6 +24,10 @@ impl Permissions {
     /// Prints them.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
         let session = Session::open(terminal).await?;
+        self.show(terminal, &session).await.map_err(|error| advise(error, &session))
+    }
+
+    async fn show(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {
         let claims = &session.claims;
         let slots = match claims.who {
             Who::Owner => {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::{
+    advice::advise,
     input::object_in,
     output::{Output, member, show_json, warn},
     session::Session,
 };
 use crate::{
-    api_client::Method,
+    api_client::{Api, Method},
     domain::ids::PluginId,
     terminal::{Terminal, printable},
 };
@@ -54,7 +55,11 @@ pub(super) enum Plugin {
 impl Plugin {
     /// Does it.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
-        let api = Session::open(terminal).await?.api;
+        let session = Session::open(terminal).await?;
+        self.act(terminal, &session.api).await.map_err(|error| advise(error, &session))
+    }
+
+    async fn act(&self, terminal: &Terminal, api: &Api) -> anyhow::Result<()> {
         match self {
             Self::List { output } => {
                 let plugins = api.get("/api/plugins").await?;

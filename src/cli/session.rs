@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use super::credentials::{Found, Places, Secret, Source};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     },
     plugin_client::{DeviceKey, PluginClient, Server},
     seams::{SystemClock, SystemEntropy},
-    terminal::Terminal,
+    terminal::{Terminal, moment},
 };
 
 /// Somebody who is signed in.
@@ -32,7 +32,7 @@ pub(super) struct Session {
 impl Session {
     /// Finds the credential and says which it is; a device's key is traded for a token.
     pub(super) async fn open(terminal: &Terminal) -> anyhow::Result<Self> {
-        let Found { kept, source } = Places::of_this_process().find(SystemClock.now())?;
+        let Found { kept, source } = Places::of_this_process().find()?;
         let server = kept.server;
         let (token, claims, key_hash) = match kept.secret {
             Secret::Token { token, claims } => (token, claims, None),
@@ -59,6 +59,32 @@ impl Session {
             }
         }
     }
+
+    /// What to do where the server refused the credential. A token whose time is up by this machine's clock, too, is
+    /// of no use to anybody, so its file is removed.
+    pub(super) fn refused(&self, error: anyhow::Error) -> anyhow::Error {
+        let (until, server) = (self.claims.expires_at, self.api.server().url());
+        let is_over = self.key_hash.is_none() && until <= SystemClock.now();
+        match &self.source {
+            Source::Environment if is_over => {
+                anyhow!(
+                    "the token in CLOUDLINK_TOKEN has expired: sign in again and set it anew, or unset it"
+                )
+            }
+            Source::File(path) if is_over => {
+                if let Err(error) = self.source.forget() {
+                    return error;
+                }
+                anyhow!(
+                    "you were signed in until {}, and {} is removed: sign in again with `cloudlink login --url \
+                     {server}`",
+                    moment(until),
+                    path.display()
+                )
+            }
+            Source::Environment | Source::File(_) => error,
+        }
+    }
 }
 
 /// `owner`, or `device ID`.
@@ -71,7 +97,7 @@ pub(super) fn shown(who: Who) -> String {
 
 /// The device that is signed in by its key.
 pub(super) fn signed_in_device(terminal: &Terminal) -> anyhow::Result<PluginClient> {
-    let Found { kept, source } = Places::of_this_process().find(SystemClock.now())?;
+    let Found { kept, source } = Places::of_this_process().find()?;
     let Secret::DeviceKey { device, key, .. } = &kept.secret else {
         bail!(
             "{source} is no device's key: `cloudlink login --device ID`, or give --url, --device and --key"

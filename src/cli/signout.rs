@@ -11,18 +11,17 @@ use super::{
 use crate::{
     api_client::{Answered, Api, Caller, Method},
     domain::{
-        clock::Clock as _,
         ids::{DeviceId, KeyHash},
         secret::PrivateKeyPem,
     },
     plugin_client::{DeviceKey, Server},
-    seams::{SystemClock, SystemEntropy},
+    seams::SystemEntropy,
     terminal::{Terminal, moment},
 };
 
 /// Ends the credential that the other commands would use.
 pub(super) async fn sign_out(terminal: &Terminal) -> anyhow::Result<()> {
-    let Found { kept, source } = Places::of_this_process().find(SystemClock.now())?;
+    let Found { kept, source } = Places::of_this_process().find()?;
     source.forget()?;
     match &kept.secret {
         Secret::Token { token, claims } => {

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use time::Duration;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout},
@@ -116,6 +117,29 @@ async fn the_operator_signs_in_by_a_code_looks_around_and_signs_out() {
     })
     .await;
     desk.run(&["audit"]).await.failed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_clock_alone_says_whether_the_operator_is_still_signed_in() {
+    let (service, desk) = (Service::at_its_url().await, Desk::empty());
+    // For the operator's machine, each token has ended before it came.
+    service.clock.advance(Duration::hours(-2));
+    let mut waiting = Waiting::begin(&desk, &service, &["--headless"]);
+    assert_eq!(types(&service, &mut waiting, &OWNER).await.status, 200);
+    let (code, said) = waiting.ends().await;
+    assert_eq!(code, Some(0), "{said}");
+    let token = kept_token(&desk);
+    desk.run(&["audit"]).await.well();
+    let script = Desk::signed_in(&service, &token);
+    script.run(&["audit"]).await.well();
+
+    service.clock.advance(Duration::hours(2));
+    let over = desk.run(&["plugin", "list"]).await.failed();
+    assert!(over.contains("you were signed in until 20") && over.contains("is removed"), "{over}");
+    assert!(over.contains(&format!("`cloudlink login --url {}`", service.url)), "{over}");
+    assert!(!desk.home(".config/cloudlink/credentials.json").exists());
+    let over = script.run(&["device", "list"]).await.failed();
+    assert!(over.contains("the token in CLOUDLINK_TOKEN has expired"), "{over}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use self::enrol::Enrol;
 use super::{
+    advice::advise,
     input::{NewPassword, known_password, object_in, text_in},
     output::{Output, member, show_json},
     session::Session,
@@ -133,6 +134,10 @@ impl Device {
             return enrol.run(terminal).await;
         }
         let session = Session::open(terminal).await?;
+        self.act(terminal, &session).await.map_err(|error| advise(error, &session))
+    }
+
+    async fn act(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {
         let api = &session.api;
         let at = |which: &Which| session.device(which.device).map(|device| format!("/api/devices/{device}"));
         match self {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use self::connect::NewFlow;
 use super::{
+    advice::advise,
     device::Which,
     input::object_in,
     output::{Output, member, show_json},
@@ -124,6 +125,10 @@ impl Slot {
     /// Does it.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
         let session = Session::open(terminal).await?;
+        self.act(terminal, &session).await.map_err(|error| advise(error, &session))
+    }
+
+    async fn act(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {
         let api = &session.api;
         let at = |place: &Place| {
             let device = session.device(place.which.device)?;
