@@ -11,7 +11,7 @@ use crate::{
         ids::{SlotName, Version},
         json::Object,
     },
-    plugin_client::{ClientError, Event, Listener, News as Told, PluginClient},
+    plugin_client::{Answering, ClientError, Event, Inquiry, Listener, News as Told, PluginClient},
 };
 
 /// How much may wait between the relay and the slot. A slot's state has three frames.
@@ -53,6 +53,11 @@ impl Listener for Ear {
         };
         // Full or closed: the connection ends, and the next one brings the newest state.
         self.heard.try_send((self.slot, heard)).map_err(|_| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// PG3's plugins can be given no requests over MQTT, and whoever sends one is not to wait for it.
+    fn asked(&mut self, _: &Inquiry) -> io::Result<Answering> {
+        Ok(Answering::Refusing)
     }
 
     fn takes_later(&mut self) -> Option<&mut mpsc::Receiver<(SlotName, Version)>> {

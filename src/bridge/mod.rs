@@ -8,7 +8,8 @@
 //! Guarantees: a loss of the broker, of the server, or of both, in any order, ends nothing and is made up for; every
 //! queue has a bound, and every wait for a reconnection has one, with jitter; one bridge at a time works with a state's
 //! folder; what is written there can be read again, and a file that can't be stops its slot alone. It serves no web
-//! requests and commands to plugins, and stands in for none of PG3 besides what a plugin needs to run and to be linked.
+//! requests and commands to plugins, which are refused at once, and stands in for none of PG3 besides what a plugin
+//! needs to run and to be linked.
 
 mod calls;
 mod drive;

@@ -138,14 +138,16 @@ impl Connection {
             Frame::Goodbye { reconnect_after } => self.reconnect_after = Some(reconnect_after),
             Frame::Error { code } => tracing::warn!(code, "the relay answered with an error"),
             Frame::Other => {}
-            Frame::Inquiry(inquiry) => match listener.asked(&inquiry)? {
-                Answering::Silence => {}
-                Answering::Plainly => {
-                    if !self.send(inquiry.plain_answer()).await {
-                        return Ok(Some(self.lost("the connection to the server broke")));
-                    }
+            Frame::Inquiry(inquiry) => {
+                let answer = match listener.asked(&inquiry)? {
+                    Answering::Silence => return Ok(None),
+                    Answering::Plainly => inquiry.plain_answer(),
+                    Answering::Refusing => inquiry.refusal(),
+                };
+                if !self.send(answer).await {
+                    return Ok(Some(self.lost("the connection to the server broke")));
                 }
-            },
+            }
             Frame::Event(event) => {
                 listener.hear(News::Event(&event))?;
                 if listener.takes_later().is_none() {

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -9,6 +10,9 @@ use crate::domain::{
     ids::{SlotName, Version},
     json::Object,
 };
+
+/// What a caller is told of a plugin that takes no requests.
+const NOT_TAKEN: &str = "The plugin takes no such requests.";
 
 /// An event, and the text it came as. `Debug` leaves out both data and text, which hold tokens.
 pub struct Event {
@@ -107,11 +111,25 @@ impl Inquiry {
         let answer = if self.is_command {
             json!({"type": "response", "id": self.body.id, "ok": false, "data": {}})
         } else {
-            let headers = json!({"content-type": "application/json"});
-            // An empty object, in base64.
-            json!({"type": "response", "id": self.body.id, "status": 200, "headers": headers, "body": "e30="})
+            self.response(200, "application/json", "{}")
         };
         answer.to_string()
+    }
+
+    /// The answer of who takes no requests: 501, or a command that was not done.
+    pub(super) fn refusal(&self) -> String {
+        let answer = if self.is_command {
+            json!({"type": "response", "id": self.body.id, "ok": false, "data": {"detail": NOT_TAKEN}})
+        } else {
+            self.response(501, "text/plain; charset=utf-8", NOT_TAKEN)
+        };
+        answer.to_string()
+    }
+
+    fn response(&self, status: u16, content_type: &str, body: &str) -> Value {
+        let headers = json!({ "content-type": content_type });
+        let body = STANDARD.encode(body);
+        json!({"type": "response", "id": self.body.id, "status": status, "headers": headers, "body": body})
     }
 }
 
@@ -223,12 +241,16 @@ mod tests {
         let request = r#"{"type":"request","id":"1","slot":"s","method":"POST","headers":{"a":"canary"}}"#;
         let Frame::Inquiry(request) = read(request) else { panic!("a request") };
         assert_eq!((request.name(), request.slot().unwrap().as_str()), ("POST", "s"));
-        assert!(request.plain_answer().starts_with(r#"{"type":"response","id":"1","status":200,"#));
+        let headers = r#""headers":{"content-type":"application/json"}"#;
+        let plain = format!(r#"{{"type":"response","id":"1","status":200,{headers},"body":"e30="}}"#);
+        assert_eq!(request.plain_answer(), plain);
+        assert!(request.refusal().starts_with(r#"{"type":"response","id":"1","status":501,"#));
         assert!(!format!("{request:?}").contains("canary"));
         let Frame::Inquiry(command) = read(r#"{"type":"command","id":"2","name":"reboot","data":{}}"#) else {
             panic!("a command")
         };
         assert_eq!(command.plain_answer(), r#"{"type":"response","id":"2","ok":false,"data":{}}"#);
+        assert!(command.refusal().starts_with(r#"{"type":"response","id":"2","ok":false,"data":{"detail":"#));
         assert!(matches!(read(r#"{"type":"request","id":1}"#), Frame::Other));
         assert!(matches!(read("{"), Frame::Other));
     }

@@ -7,7 +7,7 @@
 //! the server asked. What a person can put right (`ClientError`) ends the client; what passes by
 //! itself is told to the listener and tried again.
 //!
-//! A request or a command is told to the listener, which says whether it gets a plain answer. The client keeps
+//! A request or a command is told to the listener, which says whether it gets an answer. The client keeps
 //! nothing: the broker brings the newest state anew on every connection.
 
 mod connection;
@@ -70,6 +70,8 @@ pub enum News<'a> {
 pub enum Answering {
     /// 200 with an empty object; a command is not done.
     Plainly,
+    /// 501: requests are not taken here; a command is not done.
+    Refusing,
     /// Nothing.
     Silence,
 }
@@ -79,7 +81,7 @@ pub trait Listener: Send {
     /// Takes one piece of news. A failure ends the client, and the event stays unacknowledged.
     fn hear(&mut self, news: News<'_>) -> io::Result<()>;
 
-    /// Takes a request or a command. Whoever sent it waits for an answer, unless this one gives it a plain one.
+    /// Takes a request or a command. Whoever sent it waits for an answer, unless this one has it given one.
     fn asked(&mut self, _: &Inquiry) -> io::Result<Answering> {
         Ok(Answering::Silence)
     }

@@ -10,13 +10,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use crate::confirm_code::digits;
 use crate::harness::{Account, Browser, Desk, Home, PASSWORD, Provider, Service, call_with, within};
 
-async fn operator(service: &Service) -> Desk {
+pub(crate) async fn operator(service: &Service) -> Desk {
     let token = Account { service, network: "198.51.100.1" }.owner_token().await;
     Desk::signed_in(service, &token)
 }
 
 /// A hub that has enrolled with the operator's code; and its device.
-async fn hub(service: &Service, operator: &Desk) -> (Desk, String) {
+pub(crate) async fn hub(service: &Service, operator: &Desk) -> (Desk, String) {
     let code = operator.run(&["device", "code"]).await.well();
     let hub = Desk::empty();
     let enrol = ["device", "enrol", "--url", &service.url, "--code", code.trim(), "--name", "Kitchen hub"];
