@@ -7,10 +7,12 @@
 use std::io;
 
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::named_device::NamedDevice;
 use crate::{
+    api_client::{Api, Caller},
     domain::{clock::Clock, ids::SlotName},
     plugin_client::{Answering, ClientError, Inquiry, Listener, News, PluginClient},
     terminal::{Terminal, clock_time, event_line, printable},
@@ -57,14 +59,41 @@ impl Attach {
             let slot =
                 client.slot.as_ref().map_or_else(|| "all slots".to_owned(), |slot| format!("slot {slot}"));
             let answering = if self.answer { Answering::Plainly } else { Answering::Silence };
-            let mut printer = Printer { terminal, format, clock: client.clock.as_ref(), slot, answering };
-            client.run(&mut printer, stop).await
+            let (clock, opened) = (client.clock.as_ref(), &Notify::new());
+            let mut printer = Printer { terminal, format, clock, slot, answering, opened };
+            let looking = async {
+                opened.notified().await;
+                look_for_a_plugin(terminal, client).await;
+                std::future::pending().await
+            };
+            tokio::select! {
+                ended = client.run(&mut printer, stop) => ended,
+                ended = looking => ended,
+            }
         });
         match try_join_all(attached).await {
             // Whoever read our output has seen enough; the event stays unacknowledged.
             Err(ClientError::Listener(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             ended => Ok(ended.map(drop)?),
         }
+    }
+}
+
+/// Says so where nothing can come, because no plugin is installed in the slot; once, and events are waited for.
+async fn look_for_a_plugin(terminal: &Terminal, client: &PluginClient) {
+    let Some(slot) = &client.slot else { return };
+    let Ok(token) = client.access_token().await else { return };
+    let api = Api::new(client.server.clone(), Caller::Bearer(token));
+    match api.get(&format!("/api/devices/{}/slots/{slot}", client.device)).await {
+        Err(error) if error.status() == Some(404) => {
+            let time = clock_time(client.clock.now());
+            terminal.note(format_args!(
+                "{time}  {slot}  no plugin is installed there: `cloudlink slot install {slot} --plugin ID`"
+            ));
+        }
+        // That the connection is open is what counts.
+        Err(error) => tracing::debug!(cause = %error, "whether a plugin is installed is not known"),
+        Ok(_) => {}
     }
 }
 
@@ -75,6 +104,8 @@ struct Printer<'a> {
     /// What the connection is for, in words.
     slot: String,
     answering: Answering,
+    /// Told of each connection.
+    opened: &'a Notify,
 }
 
 impl Listener for Printer<'_> {
@@ -89,6 +120,7 @@ impl Listener for Printer<'_> {
                 self.terminal.say(format_args!("{time}  {slot}  acknowledged version {}", version.0))?;
             }
             (News::Connected, _) => {
+                self.opened.notify_one();
                 self.terminal.note(format_args!("{time}  attached to {}, waiting for events", self.slot));
             }
             (News::Interrupted { reason, retry_in }, _) => {
@@ -152,6 +184,7 @@ mod tests {
             clock: &SystemClock,
             slot: "slot s".to_owned(),
             answering: Answering::Silence,
+            opened: &Notify::new(),
         };
         printer.hear(News::Connected).unwrap();
         printer.hear(News::Event(&event(FRAME))).unwrap();
