@@ -67,6 +67,11 @@ struct Misfit {
 }
 
 impl Problem {
+    /// Whether the member at this JSON pointer (RFC 6901) is among those that do not fit.
+    pub fn is_about(&self, field: &str) -> bool {
+        self.errors.iter().any(|misfit| misfit.0 == field)
+    }
+
     /// Reads an answer's body; none where it is no problem.
     pub(super) fn read(status: u16, retry_after: Option<u64>, body: &[u8]) -> Option<Self> {
         let body: Body = serde_json::from_slice(body).ok()?;

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{advice::advise, output::Output, session::Session};
+use super::{
+    advice::{Asked, advise},
+    output::Output,
+    session::Session,
+};
 use crate::terminal::Terminal;
 
 /// What `audit` is told on the command line.
@@ -28,7 +32,7 @@ impl Audit {
         let limit = self.limit;
         let before = self.before.map(|id| format!("&before={id}")).unwrap_or_default();
         let page = session.api.get(&format!("/api/audit?limit={limit}{before}")).await;
-        let entries = page.map_err(|error| advise(error.into(), &session))?;
+        let entries = page.map_err(|error| advise(error.into(), &session, Asked::Nothing))?;
         let members = ["id", "at", "actor", "address", "action", "subject", "detail"];
         self.output.list(terminal, &entries, members, "There are no entries")?;
         let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default();

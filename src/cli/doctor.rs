@@ -10,7 +10,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    advice::advise,
+    advice::{Asked, advise},
     output::{member, show_json},
     session::Session,
 };
@@ -56,7 +56,7 @@ impl Doctor {
                 let session = Session::open(terminal).await?;
                 let findings =
                     session.api.call(Method::POST, &format!("/api/plugins/{plugin}/doctor"), None).await;
-                findings.map_err(|error| advise(error.into(), &session))?
+                findings.map_err(|error| advise(error.into(), &session, Asked::Plugin(plugin)))?
             }
             (None, Some(file)) => self.examine(file).await?,
             (None, None) => bail!("which one? Give a plugin's id, or --file"),
@@ -66,7 +66,7 @@ impl Doctor {
         }
         let findings = findings.as_array().map(Vec::as_slice).unwrap_or_default();
         if !self.json {
-            print(findings, terminal)?;
+            self.print(findings, terminal)?;
         }
         match findings.iter().filter(|finding| member(finding, "severity") == "error").count() {
             0 => Ok(()),
@@ -90,17 +90,20 @@ impl Doctor {
             client.examine_document(&Document::new(members), |_| redirect_uri, &SystemEntropy).await;
         Ok(serde_json::to_value(findings)?)
     }
-}
 
-fn print(findings: &[Value], terminal: &Terminal) -> Result<()> {
-    if findings.is_empty() {
-        terminal.say("Nothing was found.")?;
+    fn print(&self, findings: &[Value], terminal: &Terminal) -> Result<()> {
+        if findings.is_empty() {
+            terminal.say("Nothing was found.")?;
+        }
+        for finding in findings {
+            let text = |name| printable(&member(finding, name));
+            let field = if finding.get("field").is_some() { text("field") + " " } else { String::new() };
+            let (severity, code) = (text("severity"), text("code"));
+            terminal.say(format_args!("{severity:<7}  {code}\n         {field}{}", text("detail")))?;
+            if let (Some(plugin), "awaiting_approval") = (&self.plugin, code.as_str()) {
+                terminal.say(format_args!("         here: `cloudlink plugin approve {plugin}`"))?;
+            }
+        }
+        Ok(())
     }
-    for finding in findings {
-        let text = |name| printable(&member(finding, name));
-        let field = if finding.get("field").is_some() { text("field") + " " } else { String::new() };
-        let (severity, code) = (text("severity"), text("code"));
-        terminal.say(format_args!("{severity:<7}  {code}\n         {field}{}", text("detail")))?;
-    }
-    Ok(())
 }

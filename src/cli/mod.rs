@@ -31,6 +31,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +55,7 @@ const EVERYDAY: &str = "info";
 #[derive(Debug, Parser)]
 #[command(name = "cloudlink", version, propagate_version = true)]
 pub struct Cli {
-    /// The settings file (TOML); every setting can also come from the environment
+    /// The settings file (TOML) of the service; every setting can also come from the environment
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -124,6 +125,11 @@ impl Cli {
                 startup::keep_memory_private();
                 self.run_here(here, &terminal).await
             }
+            Command::There(_) if self.config.is_some() => bail!(
+                "--config is for commands of the machine that runs the service: this one calls a server, the one that \
+                 `cloudlink login` or {} names",
+                credentials::URL
+            ),
             Command::There(there) => {
                 telemetry::start(LogFormat::Readable, QUIET)?;
                 there.run(&terminal).await.or_else(unless_nobody_reads)

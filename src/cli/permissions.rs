@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    advice::advise,
+    advice::{Asked, advise},
     output::{Output, member},
     session::{Session, shown},
 };
@@ -24,7 +24,7 @@ impl Permissions {
     /// Prints them.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
         let session = Session::open(terminal).await?;
-        self.show(terminal, &session).await.map_err(|error| advise(error, &session))
+        self.show(terminal, &session).await.map_err(|error| advise(error, &session, Asked::Nothing))
     }
 
     async fn show(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{
-    advice::advise,
+    advice::{Asked, advise},
     input::object_in,
     output::{Output, member, show_json, warn},
     session::Session,
@@ -56,7 +56,17 @@ impl Plugin {
     /// Does it.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
         let session = Session::open(terminal).await?;
-        self.act(terminal, &session.api).await.map_err(|error| advise(error, &session))
+        self.act(terminal, &session.api).await.map_err(|error| advise(error, &session, self.asked()))
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        match self {
+            Self::List { .. } => Asked::Nothing,
+            Self::Approve { plugin }
+            | Self::Delete { plugin }
+            | Self::Put { plugin, .. }
+            | Self::Show { plugin } => Asked::Plugin(plugin),
+        }
     }
 
     async fn act(&self, terminal: &Terminal, api: &Api) -> anyhow::Result<()> {

@@ -64,7 +64,7 @@ async fn an_operator_stores_a_plugin_and_a_hub_enrols_and_installs_it() {
     assert!(hub.run(&["device", "show"]).await.well().contains("Kitchen\n"));
     operator.run(&["slot", "remove", "heating", "--device", &device]).await.well();
     let gone = hub.run(&["slot", "show", "heating"]).await.failed();
-    assert!(gone.contains("nothing here"), "{gone}");
+    assert!(gone.contains("there is no slot heating"), "{gone}");
     operator.run(&["device", "remove", "--device", &device]).await.well();
     let refused = hub.run(&["slot", "list"]).await.failed();
     assert!(refused.contains("refused this device"), "{refused}");
@@ -108,7 +108,7 @@ async fn keys_are_trusted_listed_and_trusted_no_longer() {
     hub.run(&["device", "untrust", key_hash.trim()]).await.well();
     assert!(!hub.run(&["device", "keys"]).await.well().contains("second"));
     let unknown = hub.run(&["device", "untrust", key_hash.trim()]).await.failed();
-    assert!(unknown.contains("nothing here"), "{unknown}");
+    assert!(unknown.contains("trusts no such key"), "{unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

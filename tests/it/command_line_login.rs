@@ -72,7 +72,7 @@ fn kept_token(desk: &Desk) -> String {
 }
 
 /// A browser that notes the address it is asked to open.
-fn noting_browser(desk: Desk) -> Desk {
+pub(crate) fn noting_browser(desk: Desk) -> Desk {
     let (program, note) = (desk.home("browser"), desk.home("address"));
     std::fs::write(&program, format!("#!/bin/sh\nprintf %s \"$1\" > {}\n", note.display())).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -20,6 +20,7 @@ mod bounds;
 mod callback;
 mod cluster;
 mod command_line;
+mod command_line_advice;
 mod command_line_hub;
 mod command_line_login;
 mod commands;

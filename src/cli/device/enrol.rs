@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     api_client::{Api, Caller, Method},
     cli::{
+        advice::at_a_new_server,
         credentials::{Keep, Places, URL},
         input::NewPassword,
         login::trust::trust_a_new_key,
@@ -51,7 +52,7 @@ impl Enrol {
         let anyone = Api::new(self.url.clone(), Caller::Anyone);
         let wanted =
             json!({ "name": self.name, "password": password.expose(), "enrolment_code": self.code.trim() });
-        let made = anyone.call(Method::POST, "/api/devices", Some(&wanted)).await?;
+        let made = anyone.call(Method::POST, "/api/devices", Some(&wanted)).await.map_err(at_a_new_server)?;
         let device = made.get("device").and_then(Value::as_str).and_then(|id| id.parse::<DeviceId>().ok());
         let device = device.context("the server named no device: check the URL")?;
         terminal.say(device)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use self::enrol::Enrol;
 use super::{
-    advice::advise,
+    advice::{Asked, advise},
     input::{NewPassword, known_password, object_in, text_in},
     output::{Output, member, show_json},
     session::Session,
@@ -134,7 +134,21 @@ impl Device {
             return enrol.run(terminal).await;
         }
         let session = Session::open(terminal).await?;
-        self.act(terminal, &session).await.map_err(|error| advise(error, &session))
+        self.act(terminal, &session).await.map_err(|error| advise(error, &session, self.asked()))
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        match self {
+            Self::Add { .. } | Self::Code { .. } | Self::Enrol(_) | Self::List { .. } => Asked::Nothing,
+            Self::Keys { which, .. }
+            | Self::Password { which, .. }
+            | Self::Rename { which, .. }
+            | Self::Show { which, .. }
+            | Self::Trust { which, .. } => Asked::Device(which.device),
+            Self::Remove { device } => Asked::Device(Some(*device)),
+            Self::Command { which, name, .. } => Asked::Command(name, which.device),
+            Self::Untrust { which, .. } => Asked::Key(which.device),
+        }
     }
 
     async fn act(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {

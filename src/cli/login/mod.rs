@@ -14,7 +14,10 @@ use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
 use self::browser::Opener;
-use super::credentials::{Keep, Kept, Places, Secret, URL};
+use super::{
+    advice::at_a_new_server,
+    credentials::{Keep, Kept, Places, Secret, URL},
+};
 use crate::{
     api_client::{Answered, Api, ApiError, Caller, Claims, Who},
     domain::{ids::DeviceId, json::Object, secret::BearerToken},
@@ -95,6 +98,8 @@ impl Login {
         opener: Option<Opener>,
     ) -> anyhow::Result<BearerToken> {
         let scope = self.device.map(|device| format!("device:{device}"));
+        // Before a browser is sent where there is nothing to sign in at.
+        api.get("/.well-known/jwks.json").await.map_err(at_a_new_server)?;
         if let Some(opener) = opener
             && let Some(token) = browser::sign_in(terminal, api, scope.as_deref(), &opener).await?
         {

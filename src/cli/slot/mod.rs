@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use self::connect::NewFlow;
 use super::{
-    advice::advise,
+    advice::{Asked, advise},
     device::Which,
     input::object_in,
     output::{Output, member, show_json},
@@ -125,7 +125,22 @@ impl Slot {
     /// Does it.
     pub(super) async fn run(&self, terminal: &Terminal) -> anyhow::Result<()> {
         let session = Session::open(terminal).await?;
-        self.act(terminal, &session).await.map_err(|error| advise(error, &session))
+        self.act(terminal, &session).await.map_err(|error| advise(error, &session, self.asked()))
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        match self {
+            Self::List { which, .. } => Asked::Device(which.device),
+            Self::Install { place, plugin, .. } => Asked::Install(plugin, place.which.device),
+            Self::Show { place, .. }
+            | Self::Oauth { place }
+            | Self::Override { place, .. }
+            | Self::Webhook { place, .. }
+            | Self::Connect { place, .. }
+            | Self::Token { place, .. }
+            | Self::Remove { place }
+            | Self::Unlink { place } => Asked::Slot(&place.slot, place.which.device),
+        }
     }
 
     async fn act(&self, terminal: &Terminal, session: &Session) -> anyhow::Result<()> {
