@@ -31,12 +31,16 @@ impl Broker {
         Ok(Some(findings))
     }
 
-    /// Who else speaks for this client or authorization server (the flow, 3).
+    /// Who else speaks for this client or authorization server (the flow, 3). With a redirect URI of its own a plugin's
+    /// codes come to it alone, whoever else there is: then there is nothing to tell.
     async fn rivals(
         &self,
         row: &PluginRow,
         configuration: &OauthConfiguration,
     ) -> Result<Option<Finding>, StoreError> {
+        if configuration.redirect_uri == RedirectUriKind::Own {
+            return Ok(None);
+        }
         let claim = configuration.claim(&BTreeMap::new());
         let rivals = self.store.list_rivals(&row.id, &claim).await?;
         if rivals.is_empty() {
@@ -45,24 +49,16 @@ impl Broker {
         let names: Vec<&str> = rivals.iter().map(PluginId::as_str).collect();
         let who =
             format!("these plugins speak for the same client or authorization server: {}", names.join(", "));
-        let finding = match (configuration.redirect_uri, row.quarantined) {
-            (RedirectUriKind::Shared, true) => {
-                let detail = format!(
-                    "{who}. Flows wait for the owner's approval (POST /api/plugins/{}/approve); or set redirect_uri to \
-                     \"own\"",
-                    row.id
-                );
-                Finding::about(Severity::Error, "awaiting_approval", "/auth_endpoint", detail)
-            }
-            (RedirectUriKind::Shared, false) => {
-                let detail = format!("{who}. With redirect_uri \"own\" neither can get the other's codes");
-                Finding::about(Severity::Warning, "claimed_by_another", "/auth_endpoint", detail)
-            }
-            (RedirectUriKind::Own, _) => {
-                let detail = format!("{who}. With the own redirect URI this does no harm");
-                Finding::about(Severity::Info, "claimed_by_another", "/auth_endpoint", detail)
-            }
-        };
-        Ok(Some(finding))
+        Ok(Some(if row.quarantined {
+            let detail = format!(
+                "{who}. Flows wait for the owner's approval (POST /api/plugins/{}/approve); or set redirect_uri to \
+                 \"own\"",
+                row.id
+            );
+            Finding::about(Severity::Error, "awaiting_approval", "/auth_endpoint", detail)
+        } else {
+            let detail = format!("{who}. With redirect_uri \"own\" neither can get the other's codes");
+            Finding::about(Severity::Warning, "claimed_by_another", "/auth_endpoint", detail)
+        }))
     }
 }
