@@ -54,6 +54,44 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The `code` of each refusal that the sources make.
+fn codes() -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    let maker = "(?:bad_request|conflict|gone|unprocessable|unavailable|no_answer|new)";
+    let with = |who: &str, code: &str| {
+        regex::Regex::new(&format!(r"{who}::{maker}\(\s*(?:StatusCode::\w+,\s*)?{code}")).unwrap()
+    };
+    let (any, told) = (with("Problem", ""), with("(?:Problem|Self)", r#""([a-z_]+)""#));
+    let by_problem = with("Problem", r#""[a-z_]+""#);
+    // The arms of `of_status`.
+    let arm = regex::Regex::new(r#"=> \("([a-z_]+)", ""#).unwrap();
+    let http = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    for file in sources(&http) {
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        let (all, literal) = (any.find_iter(text).count(), by_problem.find_iter(text).count());
+        assert_eq!(all, literal, "{}: a code that is not written where the refusal is made", file.display());
+        codes.extend(told.captures_iter(text).map(|found| found[1].to_owned()));
+        if file == http.join("error.rs") {
+            codes.extend(arm.captures_iter(text).map(|found| found[1].to_owned()));
+        }
+    }
+    codes
+}
+
+#[test]
+fn the_page_on_the_protocol_has_the_code_of_each_refusal_and_no_other() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md")).unwrap();
+    let section = page.split("\n## ").find(|section| section.starts_with("Requests and errors\n")).unwrap();
+    let word = regex::Regex::new("`([a-z_]+)`").unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5"));
+    let column = |row: &str| row.split(" | ").nth(1).unwrap().to_owned();
+    let documented: BTreeSet<String> = rows
+        .flat_map(|row| word.captures_iter(&column(row)).map(|found| found[1].to_owned()).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(codes(), documented);
+}
+
 async fn openapi(service: &Service) -> Value {
     Reply::of(service.request(Method::GET, "/api/openapi.json")).await.expect(200)
 }
