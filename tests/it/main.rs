@@ -35,6 +35,7 @@ mod device_custody;
 mod devices;
 mod doctor;
 mod documented_providers;
+mod documented_units;
 mod enrolment;
 mod every_answer;
 mod first_start;
