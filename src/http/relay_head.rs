@@ -79,13 +79,15 @@ impl Head {
             let lines = self.headers.get_all(name).filter_map(|line| line.to_str().ok());
             lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
         };
-        let length = self.headers.get(header::CONTENT_LENGTH);
-        let bodiless = length.is_none_or(|length| length == "0")
-            && !self.headers.contains_key(header::TRANSFER_ENCODING);
-        let mut keys = self.headers.get_all(header::SEC_WEBSOCKET_KEY);
-        let (key, more) = (keys.next(), keys.next());
-        let key = key
-            .filter(|key| more.is_none() && STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16));
+        let only = |name: HeaderName| {
+            let mut lines = self.headers.get_all(name);
+            lines.next().filter(|_| lines.next().is_none())
+        };
+        let bodiless = !self.headers.contains_key(header::TRANSFER_ENCODING)
+            && (!self.headers.contains_key(header::CONTENT_LENGTH)
+                || only(header::CONTENT_LENGTH).is_some_and(|length| length == "0"));
+        let key = only(header::SEC_WEBSOCKET_KEY)
+            .filter(|key| STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16));
         match key {
             Some(key)
                 if bodiless
