@@ -171,9 +171,12 @@ impl Session {
         error.map(|error| Effect::Send(ServerFrame::Error(error))).into_iter().collect()
     }
 
-    /// A frame came that something is wrong with.
-    pub(super) fn misspoke(&mut self, error: FrameError, now: OffsetDateTime) -> Vec<Effect> {
+    /// An answer came that is none, of this many bytes. It may be sent again, so it counts as any other text does.
+    pub(super) fn misspoke(&mut self, bytes: usize, error: FrameError, now: OffsetDateTime) -> Vec<Effect> {
         self.silent_beats = 0;
+        if self.bytes.spend(bytes, now) != Spending::Within {
+            return vec![Effect::Close(Close::TooMany)];
+        }
         self.counted(now, |_| Effect::Send(ServerFrame::Error(error)))
     }
 

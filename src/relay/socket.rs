@@ -139,7 +139,7 @@ impl<T: Transport> Line<T> {
                         Said::Other => self.session.text(&text, self.relay.clock().now()),
                         Said::Answer => self.session.answered(None),
                         Said::Late(error) => self.session.answered(Some(error)),
-                        Said::Wrong(error) => self.session.misspoke(error, self.relay.clock().now()),
+                        Said::Wrong(error) => self.session.misspoke(text.len(), error, self.relay.clock().now()),
                     },
                     Arrival::Ping(payload) => self.session.ping(payload, self.relay.clock().now()),
                     Arrival::Control => self.session.control(self.relay.clock().now()),

@@ -10,6 +10,7 @@ use crate::harness::{
     Home, PUBLIC, Provider, Relay, Service,
     frames::handshake_refused,
     home::call_with,
+    hook,
     listeners::{at_both_listeners, relay_address},
     until, within,
 };
@@ -26,6 +27,7 @@ at_both_listeners! {
     a_token_that_expires_ends_its_connection
     h06_what_is_not_understood_is_said_and_what_is_too_much_ends_the_connection
     beyond_a_hundred_messages_a_minute_each_is_refused_and_acks_are_not_counted
+    answers_that_are_wrong_count_towards_the_text_of_a_minute
     h05_in_every_message_a_slot_of_another_is_like_one_that_does_not_exist
     a_replica_that_stops_says_when_to_come_back
 }
@@ -203,6 +205,34 @@ async fn beyond_a_hundred_messages_a_minute_each_is_refused_and_acks_are_not_cou
     let frames = relay.told(102).await;
     assert_eq!(frames.iter().filter(|frame| frame.contains("unknown_type")).count(), 100);
     assert!(frames[101].contains("too_many_messages"), "{}", frames[101]);
+}
+
+async fn answers_that_are_wrong_count_towards_the_text_of_a_minute() {
+    const KIB: usize = 1024;
+    let (service, provider) = (Service::start().await, Provider::start().await);
+    let home = Home::enrol(&service, &provider).await;
+    let mut relay = home.relay(&service).await;
+    let plugin = async {
+        let asked = relay.asked().await;
+        let wrong =
+            json!({"type": "response", "id": asked["id"], "status": 1, "body": "x".repeat(300 * KIB)});
+        for refused in 0.. {
+            relay.send(&wrong).await;
+            let frame = relay.next_but_events().await;
+            if let Some(code) = frame.get("close") {
+                assert_eq!(
+                    (code, refused * 300 * KIB / (KIB * KIB)),
+                    (&json!(4429), 7),
+                    "{refused} were read"
+                );
+                return;
+            }
+            assert_eq!(frame["code"], "invalid_response");
+            assert!(refused * 300 * KIB <= 8 * KIB * KIB, "more than 8 MiB were read");
+        }
+    };
+    let (reply, ()) = tokio::join!(hook(&service, &home), plugin);
+    assert!((502..=504).contains(&reply.status), "{}", reply.status);
 }
 
 async fn h05_in_every_message_a_slot_of_another_is_like_one_that_does_not_exist() {
