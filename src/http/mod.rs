@@ -19,6 +19,7 @@ pub mod error;
 pub mod extract;
 mod flows;
 pub mod frame;
+mod handshake;
 pub mod hardening;
 pub mod health;
 pub mod load;

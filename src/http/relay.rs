@@ -17,6 +17,7 @@ use super::{
     error::Problem,
     extract::{Bearer, ClientAddress, QueryPairs, StrictJson},
     frame::Frame,
+    handshake::{self, Begun},
     relay_door::{Door, Entered},
     throttle::Throttles,
 };
@@ -30,8 +31,7 @@ use crate::{
     },
     flows::{AccessClaims, Broker, Need, OverrideError, TokenProof, TokenUnavailable},
     relay::{
-        CallError, CallOutcome, HangUp, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Standing,
-        Upgraded, Wanted,
+        CallError, CallOutcome, PollError, Relay, RelayAccess, SUBPROTOCOL, SlotCalls, Standing, Wanted,
     },
 };
 
@@ -60,13 +60,11 @@ async fn connect(
     let (headers, public_url) = (request.headers(), &Frame::of(&request)?.public_url);
     let door = Door { broker: &broker, relay: &relay, throttles: &throttles, public_url };
     let Entered { places, access } = door.enter(headers, client).await?;
-    let (mut response, session, stream) =
-        actix_ws::handle(&request, payload).map_err(|_| Problem::websocket_required())?;
-    response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    let socket = Upgraded::new(session, stream, request.conn_data::<HangUp>().cloned());
+    let Begun { socket, mut answer } = handshake::upgrade(&request, payload)?;
+    answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     let calls = Arc::new(BrokerCalls(broker.into_inner()));
-    actix_web::rt::spawn(relay.get_ref().clone().serve_upgraded(places, access, calls, socket));
-    Ok(response)
+    actix_web::rt::spawn(relay.get_ref().clone().serve(places, access, calls, socket));
+    Ok(answer)
 }
 
 async fn poll(

@@ -1,14 +1,11 @@
 //! The head of a relay handshake, and the answer to it, in bytes: for the listener that serves nothing else.
 //!
-//! `httparse` reads the head; what a WebSocket's handshake is (RFC 6455 §4.2) is checked here, and so is that no body
-//! follows, which a proxy in front could take for the next request.
+//! `httparse` reads the head; what a WebSocket's handshake is stands in `handshake`.
 
 use actix_web::http::{
     StatusCode,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{
     error::{PROBLEM_JSON, Problem},
@@ -72,36 +69,6 @@ impl Head {
     pub(super) fn is_relay(&self) -> bool {
         self.is_relay
     }
-
-    /// The `Sec-WebSocket-Accept` of a right handshake (RFC 6455 §4.2.1).
-    pub(super) fn accept(&self) -> Result<String, Problem> {
-        let is = |name: HeaderName, word: &str| {
-            let lines = self.headers.get_all(name).filter_map(|line| line.to_str().ok());
-            lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-        };
-        let only = |name: HeaderName| {
-            let mut lines = self.headers.get_all(name);
-            lines.next().filter(|_| lines.next().is_none())
-        };
-        let bodiless = !self.headers.contains_key(header::TRANSFER_ENCODING)
-            && (!self.headers.contains_key(header::CONTENT_LENGTH)
-                || only(header::CONTENT_LENGTH).is_some_and(|length| length == "0"));
-        let key = only(header::SEC_WEBSOCKET_KEY)
-            .filter(|key| STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16));
-        match key {
-            Some(key)
-                if bodiless
-                    && self.headers.contains_key(header::HOST)
-                    && is(header::UPGRADE, "websocket")
-                    && is(header::CONNECTION, "upgrade")
-                    && is(header::SEC_WEBSOCKET_VERSION, "13") =>
-            {
-                Ok(derive_accept_key(key.as_bytes()))
-            }
-            Some(_) | None => Err(Problem::websocket_required()
-                .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
-        }
-    }
 }
 
 /// 101, with what every answer has.
@@ -146,6 +113,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::handshake;
 
     const RFC: &str = "GET /api/cloudlink/relay?x=y HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -155,7 +123,7 @@ mod tests {
         let bytes = [RFC.as_bytes(), b"frames"].concat();
         let head = read(&bytes, &Limits::default()).unwrap().unwrap();
         assert!(head.is_relay() && head.size == RFC.len());
-        assert_eq!(head.accept().unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(handshake::accept(&head.headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

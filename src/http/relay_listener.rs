@@ -19,6 +19,7 @@ use super::{
     error::Problem,
     extract::ClientAddress,
     frame::{Frame, RequestId},
+    handshake,
     hardening::{Edge, UNMATCHED, count},
     relay::BrokerCalls,
     relay_door::{Door, Entered},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     flows::Broker,
-    relay::{Relay, SlotCalls, Wire},
+    relay::{Relay, SlotCalls, WebSocket, Wire},
 };
 
 /// For the system to have descriptors again.
@@ -116,11 +117,11 @@ async fn serve(
     // A frame is sent whole: there is nothing to wait for.
     let _ = stream.set_nodelay(true);
     let shaken = Box::pin(shake_hands(&served, stream, peer, stop)).await;
-    if let Some((entered, wire)) = shaken {
+    if let Some((entered, socket)) = shaken {
         let Entered { places, access } = entered;
         let (relay, calls) = (served.door.relay.get_ref().clone(), Arc::clone(&served.calls));
         drop(served);
-        relay.serve(places, access, calls, wire).await;
+        relay.serve(places, access, calls, socket).await;
     }
     drop(place);
 }
@@ -131,7 +132,7 @@ async fn shake_hands(
     mut stream: TcpStream,
     peer: SocketAddr,
     stop: CancellationToken,
-) -> Option<(Entered, Wire)> {
+) -> Option<(Entered, WebSocket<Wire>)> {
     let door = &served.door;
     let (id, edge) = (RequestId::draw(&*door.frame.entropy), Edge::of(&door.frame));
     let mut bytes = Vec::new();
@@ -160,7 +161,7 @@ async fn shake_hands(
             let answer = relay_head::switching(&accept, &id, edge);
             timeout(door.linger, stream.write_all(&answer)).await.ok()?.ok()?;
             let unread = bytes.get(head.size..).unwrap_or_default().to_vec();
-            Some((entered, Wire::new(stream, unread)))
+            Some((entered, WebSocket::new(Wire::new(stream), unread)))
         }
         Err(problem) => {
             let answer = relay_head::refusal(&problem, &id, edge);
@@ -179,7 +180,7 @@ async fn enter(door: &RelayDoor, head: Head, peer: SocketAddr) -> Result<(Entere
     let RelayDoor { broker, relay, throttles, frame, .. } = door;
     let inner = Door { broker, relay, throttles, public_url: &frame.public_url };
     let entered = inner.enter(&head.headers, client).await?;
-    let accept = head.accept()?;
+    let accept = handshake::accept(&head.headers)?;
     Ok((entered, head, accept))
 }
 

@@ -1,8 +1,10 @@
-//! How the relay closes a connection: the contract's codes, and those of RFC 6455 §7.4.1.
+//! How a WebSocket is closed: the contract's codes, and those of RFC 6455 §7.4.1.
 
-/// Why the relay closes a connection.
+/// Why we close a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
+    /// All was said that there was to say.
+    Done,
     /// The peer broke the framing of RFC 6455.
     Protocol,
     /// A binary message came.
@@ -25,6 +27,7 @@ impl Close {
     /// The status code (RFC 6455 §7.4, and the contract's own above 4400).
     pub fn code(self) -> u16 {
         match self {
+            Self::Done => 1000,
             Self::Protocol => 1002,
             Self::Binary => 1003,
             Self::TooBig => 1009,
@@ -39,6 +42,7 @@ impl Close {
     /// A word or two for whoever debugs a client.
     pub fn reason(self) -> &'static str {
         match self {
+            Self::Done => "done",
             Self::Protocol => "not RFC 6455",
             Self::Binary => "text messages only",
             Self::TooBig => "message too big",

@@ -2,40 +2,17 @@
 
 use actix_web::web::Bytes;
 
-use super::close::Close;
-use crate::domain::inquiry::LARGEST_RESPONSE;
-
-/// Bytes of the largest frame that is read whole. Above every limit of a message, so that one which is a
-/// little too big can be refused by a close frame that arrives, and not by a reset connection.
-pub(super) const LARGEST_FRAME: usize = LARGEST_RESPONSE + 64 * 1024;
+use super::{
+    close::Close,
+    frame::{Frame, Opcode},
+};
 
 /// Parts that one message may come in.
 const MOST_PARTS: usize = 256;
 
-/// What a transport read: one frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// A text message, or its first part.
-    Text { last: bool, payload: Bytes },
-    /// A further part.
-    Continuation { last: bool, payload: Bytes },
-    /// A binary message, or its first part.
-    Binary,
-    /// A ping.
-    Ping(Bytes),
-    /// A pong.
-    Pong,
-    /// A close frame.
-    Close,
-    /// A frame that is too big to be read.
-    TooBig,
-    /// What is no frame that a client may send.
-    Breach,
-}
-
 /// Something that arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub enum Arrival {
     /// A whole text message.
     Text(String),
     /// A ping to answer.
@@ -61,28 +38,26 @@ struct Parts {
 }
 
 impl Inbound {
-    /// Takes what was read; a message may have `largest` bytes.
-    pub(super) fn take(&mut self, piece: Piece, largest: usize) -> Arrival {
-        match (piece, &mut self.0) {
-            (Piece::Text { last: true, payload }, None) => whole(payload.into(), largest),
-            (Piece::Text { last: false, payload }, parts @ None) => {
-                parts.insert(Box::default()).add(&payload, largest)
-            }
-            (Piece::Continuation { last: false, payload }, Some(parts)) => parts.add(&payload, largest),
-            (Piece::Continuation { last: true, payload }, Some(parts)) => {
+    /// Takes a frame; a message may have `largest` bytes.
+    pub(super) fn take(&mut self, frame: Frame, largest: usize) -> Arrival {
+        let Frame { last, opcode, payload } = frame;
+        match (opcode, last, &mut self.0) {
+            (Opcode::Text, true, None) => whole(payload, largest),
+            (Opcode::Text, false, parts @ None) => parts.insert(Box::default()).add(&payload, largest),
+            (Opcode::Continuation, false, Some(parts)) => parts.add(&payload, largest),
+            (Opcode::Continuation, true, Some(parts)) => {
                 let arrival = parts.add(&payload, largest);
                 let refused = arrival != Arrival::Control;
                 if refused { arrival } else { whole(self.0.take().unwrap_or_default().text, largest) }
             }
-            (Piece::Binary, None) => Arrival::Refused(Close::Binary),
-            (Piece::Ping(payload), _) => Arrival::Ping(payload),
-            (Piece::Pong, _) => Arrival::Control,
-            (Piece::Close, _) => Arrival::Closes,
-            (Piece::TooBig, _) => Arrival::Refused(Close::TooBig),
+            (Opcode::Binary, _, None) => Arrival::Refused(Close::Binary),
+            (Opcode::Ping, ..) => Arrival::Ping(payload.into()),
+            (Opcode::Pong, ..) => Arrival::Control,
+            (Opcode::Close, ..) => Arrival::Closes,
             // A part of no message, or a message amid the parts of another (§5.4).
-            (Piece::Continuation { .. }, None)
-            | (Piece::Text { .. } | Piece::Binary, Some(_))
-            | (Piece::Breach, _) => Arrival::Refused(Close::Protocol),
+            (Opcode::Continuation, _, None) | (Opcode::Text | Opcode::Binary, _, Some(_)) => {
+                Arrival::Refused(Close::Protocol)
+            }
         }
     }
 }
@@ -113,26 +88,30 @@ fn whole(text: Vec<u8>, largest: usize) -> Arrival {
 mod tests {
     use super::{super::protocol::LARGEST_MESSAGE, *};
 
-    fn first(text: &'static str) -> Piece {
-        Piece::Text { last: false, payload: text.into() }
+    fn frame(opcode: Opcode, last: bool, payload: impl Into<Vec<u8>>) -> Frame {
+        Frame { last, opcode, payload: payload.into() }
     }
 
-    fn more(last: bool, payload: impl Into<Bytes>) -> Piece {
-        Piece::Continuation { last, payload: payload.into() }
+    fn first(text: &str) -> Frame {
+        frame(Opcode::Text, false, text)
     }
 
-    fn take(pieces: Vec<Piece>) -> Vec<Arrival> {
+    fn more(last: bool, payload: impl Into<Vec<u8>>) -> Frame {
+        frame(Opcode::Continuation, last, payload)
+    }
+
+    fn take(frames: Vec<Frame>) -> Vec<Arrival> {
         let mut inbound = Inbound::default();
-        pieces.into_iter().map(|piece| inbound.take(piece, LARGEST_MESSAGE)).collect()
+        frames.into_iter().map(|frame| inbound.take(frame, LARGEST_MESSAGE)).collect()
     }
 
     #[test]
     fn a_message_may_come_in_parts_with_control_frames_in_between() {
         let arrivals = take(vec![
             first("a"),
-            Piece::Ping("p".into()),
+            frame(Opcode::Ping, true, "p"),
             more(false, "ä"),
-            Piece::Pong,
+            frame(Opcode::Pong, true, ""),
             more(true, "b"),
             first("c"),
             more(true, ""),
@@ -147,30 +126,30 @@ mod tests {
         let mut empty = vec![first("")];
         empty.extend((0..MOST_PARTS).map(|_| more(false, "")));
         assert_eq!(take(empty).last(), Some(&Arrival::Refused(Close::TooBig)));
-        let half = || Bytes::from(vec![b'x'; LARGEST_MESSAGE / 2]);
+        let half = || vec![b'x'; LARGEST_MESSAGE / 2];
         let fits = take(vec![first(""), more(false, half()), more(true, half())]);
         assert!(matches!(&fits[2], Arrival::Text(text) if text.len() == LARGEST_MESSAGE));
         for last in [false, true] {
             let huge = take(vec![first("x"), more(false, half()), more(last, half())]);
             assert_eq!(huge.last(), Some(&Arrival::Refused(Close::TooBig)));
         }
-        let payload = vec![b'x'; LARGEST_MESSAGE + 1].into();
-        assert_eq!(take(vec![Piece::Text { last: true, payload }]), [Arrival::Refused(Close::TooBig)]);
+        let huge = frame(Opcode::Text, true, vec![b'x'; LARGEST_MESSAGE + 1]);
+        assert_eq!(take(vec![huge]), [Arrival::Refused(Close::TooBig)]);
     }
 
     #[test]
     fn what_is_binary_broken_or_no_utf_8_is_refused() {
-        let refusal = |pieces| match take(pieces).pop() {
+        let refusal = |frames| match take(frames).pop() {
             Some(Arrival::Refused(close)) => close,
             other => panic!("refused, not {other:?}"),
         };
-        assert_eq!(refusal(vec![Piece::Binary]), Close::Binary);
-        assert_eq!(refusal(vec![Piece::TooBig]), Close::TooBig);
-        assert_eq!(refusal(vec![Piece::Breach]), Close::Protocol);
-        assert_eq!(refusal(vec![more(true, "x")]), Close::Protocol);
+        for last in [true, false] {
+            assert_eq!(refusal(vec![frame(Opcode::Binary, last, "x")]), Close::Binary);
+            assert_eq!(refusal(vec![first("x"), frame(Opcode::Binary, last, "x")]), Close::Protocol);
+            assert_eq!(refusal(vec![more(last, "x")]), Close::Protocol);
+        }
         assert_eq!(refusal(vec![first("x"), first("y")]), Close::Protocol);
-        assert_eq!(refusal(vec![first("x"), Piece::Binary]), Close::Protocol);
-        let broken = |last| Piece::Text { last, payload: Bytes::from_static(b"\xc3") };
+        let broken = |last| frame(Opcode::Text, last, b"\xc3");
         assert_eq!(refusal(vec![broken(true)]), Close::Protocol);
         assert_eq!(refusal(vec![broken(false), more(true, "(")]), Close::Protocol);
     }

@@ -38,6 +38,7 @@ mod standing;
 mod state;
 mod transport;
 mod upgraded;
+mod websocket;
 mod wire;
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -52,6 +53,7 @@ pub use self::{
     event::{Change, Event},
     handshakes::{Busy, Handshake, HandshakeLimits},
     hang_up::HangUp,
+    inbound::Arrival,
     polling::{LONGEST_WAIT, PollError, Wanted},
     protocol::{
         Call, CallError, CallId, ClientFrame, FrameError, LARGEST_MESSAGE, Request, SUBPROTOCOL, ServerFrame,
@@ -61,7 +63,9 @@ pub use self::{
     source::{Answer, SlotSource, StateOf},
     standing::{RelayAccess, Standing},
     state::{Since, events},
+    transport::{Gone, Parting, Transport},
     upgraded::Upgraded,
+    websocket::{Outgoing, WebSocket},
     wire::Wire,
 };
 use self::{
@@ -204,23 +208,12 @@ impl Relay {
     }
 
     /// Serves a WebSocket until it ends. `calls` answers its `settings` and `token` frames.
-    pub async fn serve(
+    pub async fn serve<T: Transport>(
         self,
         places: (Handshake, Admission),
         access: RelayAccess,
         calls: Arc<dyn SlotCalls>,
-        socket: Wire,
-    ) {
-        socket::serve(self, places, access, calls, socket).await;
-    }
-
-    /// The same for one that the HTTP server carries.
-    pub async fn serve_upgraded(
-        self,
-        places: (Handshake, Admission),
-        access: RelayAccess,
-        calls: Arc<dyn SlotCalls>,
-        socket: Upgraded,
+        socket: WebSocket<T>,
     ) {
         socket::serve(self, places, access, calls, socket).await;
     }

@@ -22,7 +22,7 @@ use tokio_tungstenite::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CallOutcome, HangUp, RelayAccess, RelaySettings, SlotCalls, Upgraded, Wire,
+    CallOutcome, HangUp, RelayAccess, RelaySettings, SlotCalls, Upgraded, WebSocket, Wire,
     fixture::{Bench, HOME, Slot},
     protocol::SUBPROTOCOL,
 };
@@ -132,15 +132,23 @@ fn upgrading(listener: TcpListener, bench: &Arc<Bench>, life: Duration) -> Serve
     let data = web::Data::from(Arc::clone(bench));
     let upgrade = move |bench: web::Data<Bench>, request: HttpRequest, body: web::Payload| async move {
         let Ok(admission) = bench.relay.admit(HOME) else {
-            return Ok(HttpResponse::TooManyRequests().finish());
+            return HttpResponse::TooManyRequests().finish();
         };
         let places = (bench.relay.handshake().await.unwrap(), admission);
         let hang_up = request.conn_data::<HangUp>().cloned();
-        let (response, session, stream) = actix_ws::handle_with_protocols(&request, body, &[SUBPROTOCOL])?;
-        let socket = Upgraded::new(session, stream, hang_up);
+        let key = request.headers().get("sec-websocket-key").unwrap();
+        let (upgraded, answer) = Upgraded::new(body, hang_up);
         let (relay, access) = (bench.relay.clone(), access(&bench, life));
-        actix_web::rt::spawn(relay.serve_upgraded(places, access, Arc::new(Echo), socket));
-        Ok::<_, actix_web::Error>(response)
+        actix_web::rt::spawn(relay.serve(
+            places,
+            access,
+            Arc::new(Echo),
+            WebSocket::new(upgraded, Vec::new()),
+        ));
+        let mut response = HttpResponse::SwitchingProtocols();
+        response.upgrade("websocket").insert_header(("sec-websocket-protocol", SUBPROTOCOL));
+        response.insert_header(("sec-websocket-accept", derive_accept_key(key.as_bytes())));
+        response.body(answer)
     };
     let app = move || App::new().app_data(data.clone()).route("/relay", web::get().to(upgrade));
     let server = HttpServer::new(app).on_connect(HangUp::remember).workers(1).disable_signals();
@@ -172,7 +180,8 @@ fn accepting(listener: TcpListener, bench: Arc<Bench>, life: Duration) -> TaskTr
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 let (relay, access) = (bench.relay.clone(), access(&bench, life));
-                relay.serve(places, access, Arc::new(Echo), Wire::new(stream, Vec::new())).await;
+                let socket = WebSocket::new(Wire::new(stream), Vec::new());
+                relay.serve(places, access, Arc::new(Echo), socket).await;
             });
         }
     });
@@ -236,3 +245,18 @@ pub(super) fn quick() -> RelaySettings {
     let short = Duration::from_millis(20);
     RelaySettings { poll: short, reconnect_spread: Duration::from_secs(2), ..RelaySettings::default() }
 }
+
+/// Each story, told over both transports: two tests of one.
+macro_rules! over_both {
+    ($($name:ident)*) => {
+        mod upgraded {
+            use super::Carrier;
+            $(#[actix_web::test] async fn $name() { super::$name(Carrier::Upgraded).await; })*
+        }
+        mod wire {
+            use super::Carrier;
+            $(#[actix_web::test] async fn $name() { super::$name(Carrier::Wire).await; })*
+        }
+    };
+}
+pub(super) use over_both;

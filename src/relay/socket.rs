@@ -1,7 +1,7 @@
 //! The I/O of one relay connection: one `select!`, and the effects that the session decides on.
 //!
 //! Every send has a time limit, so a peer that does not read holds up itself alone and only until then;
-//! what waits for it is bounded by its transport. Every question to the database has one too.
+//! what waits for it is bounded by what carries it. Every question to the database has one too.
 //! The end of the socket loses nothing: what was not acknowledged is rendered again on the next connection.
 //!
 //! Connections are many and mostly idle, so what one keeps while it waits is small: the work itself is done in a future
@@ -22,7 +22,8 @@ use super::{
     requests::{Desk, Said},
     session::{BEATS, Effect, Session},
     standing::revoked,
-    transport::{Gone, Outgoing, Parting, Transport},
+    transport::{Gone, Parting, Transport},
+    websocket::{Outgoing, WebSocket},
 };
 use crate::{
     domain::{clock::draw, ids::DeviceId, metric, slot::Ack},
@@ -45,7 +46,7 @@ pub(super) async fn serve<T: Transport>(
     (handshake, admission): (Handshake, Admission),
     access: RelayAccess,
     answering: Arc<dyn SlotCalls>,
-    transport: T,
+    socket: WebSocket<T>,
 ) {
     let _counted = Counted::new(metrics::gauge!(metric::RELAY_CONNECTIONS));
     let remaining = access.remaining(relay.clock().now());
@@ -59,8 +60,7 @@ pub(super) async fn serve<T: Transport>(
         relay.settings(),
     );
     let handshake = Some(handshake);
-    let mut line =
-        Line { relay, device: access.device, session, answering, calls: None, handshake, transport };
+    let mut line = Line { relay, device: access.device, session, answering, calls: None, handshake, socket };
     let revoked = revoked(access.standing);
     let end = match line.converse(admission, desk, revoked, remaining).await {
         ControlFlow::Break(end) => end,
@@ -100,7 +100,7 @@ struct Line<T> {
     calls: Option<Box<Calls>>,
     /// Until the slots were read for the first time.
     handshake: Option<Handshake>,
-    transport: T,
+    socket: WebSocket<T>,
 }
 
 impl<T: Transport> Line<T> {
@@ -134,7 +134,7 @@ impl<T: Transport> Line<T> {
                 Box::pin(working).await?;
             }
             effects = tokio::select! {
-                arrival = self.transport.recv(desk.largest_message()) => match arrival {
+                arrival = self.socket.recv(desk.largest_message()) => match arrival {
                     Arrival::Text(text) => match desk.hear(&text) {
                         Said::Other => self.session.text(&text, self.relay.clock().now()),
                         Said::Answer => self.session.answered(None),
@@ -248,7 +248,7 @@ impl<T: Transport> Line<T> {
 
     /// Sends, or gives the peer up.
     async fn send(&mut self, message: Outgoing) -> ControlFlow<End> {
-        match timeout(self.relay.settings().send, self.transport.send(message)).await {
+        match timeout(self.relay.settings().send, self.socket.send(message)).await {
             Ok(Ok(())) => ControlFlow::Continue(()),
             Ok(Err(Gone)) => ControlFlow::Break(End::Gone),
             Err(_) => ControlFlow::Break(End::Closed(Close::TooSlow)),
@@ -260,25 +260,28 @@ impl<T: Transport> Line<T> {
     async fn close(self, close: Close) {
         metrics::counter!(metric::RELAY_CLOSED, "code" => close.code().to_string()).increment(1);
         tracing::debug!(device = %self.device, code = close.code(), "relay connection closed");
-        let Self { mut transport, relay, .. } = self;
+        let Self { mut socket, relay, .. } = self;
         let goodbye = async {
-            transport.send(Outgoing::Close(Some(close))).await?;
+            socket.send(Outgoing::Close(Some(close))).await?;
             loop {
-                if let Arrival::Closes | Arrival::Gone = transport.recv(LARGEST_MESSAGE).await {
+                // One more refusal is the end too: no moment is given for nonsense.
+                if let Arrival::Closes | Arrival::Gone | Arrival::Refused(_) =
+                    socket.recv(LARGEST_MESSAGE).await
+                {
                     return Ok::<_, Gone>(());
                 }
             }
         };
         let done = timeout(relay.settings().linger, goodbye).await;
         let told = matches!(done, Ok(Ok(())));
-        transport.part(if told { Parting::InPeace } else { Parting::AtOnce });
+        socket.part(if told { Parting::InPeace } else { Parting::AtOnce });
     }
 
     /// Answers the peer's close frame.
     async fn answer_close(self) {
-        let Self { mut transport, relay, .. } = self;
-        let done = timeout(relay.settings().linger, transport.send(Outgoing::Close(None))).await;
-        transport.part(if done.is_ok() { Parting::InPeace } else { Parting::AtOnce });
+        let Self { mut socket, relay, .. } = self;
+        let done = timeout(relay.settings().linger, socket.send(Outgoing::Close(None))).await;
+        socket.part(if done.is_ok() { Parting::InPeace } else { Parting::AtOnce });
     }
 
     fn reconnect_after_ms(&self) -> u64 {

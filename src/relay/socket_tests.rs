@@ -15,22 +15,8 @@ use super::Counted;
 use crate::relay::{
     RelaySettings,
     fixture::{Bench, Slot},
-    served::{Carrier, PATIENCE, Served, close_code, event, frame, quick, say, soon},
+    served::{Carrier, PATIENCE, Served, close_code, event, frame, over_both, quick, say, soon},
 };
-
-/// Each story, told over both transports.
-macro_rules! over_both {
-    ($($name:ident)*) => {
-        mod upgraded {
-            use super::Carrier;
-            $(#[actix_web::test] async fn $name() { super::$name(Carrier::Upgraded).await; })*
-        }
-        mod wire {
-            use super::Carrier;
-            $(#[actix_web::test] async fn $name() { super::$name(Carrier::Wire).await; })*
-        }
-    };
-}
 
 over_both! {
     a_connection_is_brought_to_the_newest_state_and_an_ack_is_kept

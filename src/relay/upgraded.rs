@@ -1,60 +1,81 @@
-//! A WebSocket that the HTTP server carries: the public listener's.
+//! A request of the HTTP server that became a WebSocket: its body is what the peer says, and what it is told is the
+//! body of the answer.
+//!
+//! The server reads no more of the one while nobody takes it, and takes no more of the other while the peer does not
+//! read: what waits is bounded both ways.
 
-use std::io::ErrorKind;
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
-use actix_ws::{CloseCode, CloseReason, Item, Message, MessageStream, ProtocolError};
+use actix_web::{
+    body::BodyStream,
+    web::{Bytes, Payload},
+};
+use futures_util::Stream;
+use tokio::sync::mpsc;
 
 use super::{
     HangUp,
-    inbound::{Arrival, Inbound, LARGEST_FRAME, Piece},
-    transport::{Gone, Outgoing, Parting, Transport},
+    transport::{CHUNK, Gone, Parting, Transport},
 };
 
-/// A request that became a WebSocket.
+/// What is sent and not yet taken by the server: frames that go out together.
+const MOST_WAITING: usize = 1;
+
+/// A request whose answer is 101.
 pub struct Upgraded {
-    session: actix_ws::Session,
-    stream: MessageStream,
+    said: Payload,
+    /// What came with the last read and was more than a chunk.
+    rest: Bytes,
+    told: mpsc::Sender<Bytes>,
     hang_up: Option<HangUp>,
-    inbound: Inbound,
 }
 
 impl Upgraded {
-    /// The two halves, and what ends the connection below, where the server has remembered it.
-    pub fn new(session: actix_ws::Session, stream: MessageStream, hang_up: Option<HangUp>) -> Self {
-        let stream = stream.max_frame_size(LARGEST_FRAME);
-        Self { session, stream, hang_up, inbound: Inbound::default() }
+    /// Over the body of a request, with the body for its answer. `hang_up` ends the connection below, where the server
+    /// has remembered it.
+    pub fn new(
+        said: Payload,
+        hang_up: Option<HangUp>,
+    ) -> (Self, BodyStream<impl Stream<Item = Result<Bytes, Infallible>>>) {
+        let (told, mut telling) = mpsc::channel(MOST_WAITING);
+        let body = futures_util::stream::poll_fn(move |context| {
+            telling.poll_recv(context).map(|bytes| bytes.map(Ok::<_, Infallible>))
+        });
+        (Self { said, rest: Bytes::new(), told, hang_up }, BodyStream::new(body))
+    }
+}
+
+impl fmt::Debug for Upgraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What was said may hold secrets.
+        f.debug_struct("Upgraded").finish_non_exhaustive()
     }
 }
 
 impl Transport for Upgraded {
-    async fn recv(&mut self, largest: usize) -> Arrival {
-        match self.stream.recv().await {
-            None => Arrival::Gone,
-            Some(Err(ProtocolError::Io(error))) if error.kind() != ErrorKind::InvalidData => Arrival::Gone,
-            Some(message) => self.inbound.take(piece(message), largest),
+    fn poll_read(&mut self, context: &mut Context<'_>, unread: &mut Vec<u8>) -> Poll<Result<(), Gone>> {
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.said).poll_next(context)) {
+                Some(Ok(bytes)) => self.rest = bytes,
+                Some(Err(_)) | None => return Poll::Ready(Err(Gone)),
+            }
         }
+        let chunk = self.rest.split_to(self.rest.len().min(CHUNK));
+        unread.extend_from_slice(&chunk);
+        if self.rest.is_empty() {
+            // It holds the server's buffer.
+            self.rest = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
     }
 
-    async fn send(&mut self, message: Outgoing) -> Result<(), Gone> {
-        let mut session = self.session.clone();
-        let sent = match message {
-            Outgoing::Texts(texts) => {
-                for text in texts {
-                    session.text(text).await.map_err(|actix_ws::Closed| Gone)?;
-                }
-                Ok(())
-            }
-            Outgoing::Ping => session.ping(b"").await,
-            Outgoing::Pong(payload) => session.pong(&payload).await,
-            Outgoing::Close(close) => {
-                let reason = close.map(|close| CloseReason {
-                    code: CloseCode::Other(close.code()),
-                    description: Some(close.reason().to_owned()),
-                });
-                session.close(reason).await
-            }
-        };
-        sent.map_err(|actix_ws::Closed| Gone)
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
+        self.told.send(bytes.into()).await.map_err(|_| Gone)
     }
 
     fn part(self, how: Parting) {
@@ -63,20 +84,5 @@ impl Transport for Upgraded {
             (Some(hang_up), Parting::AtOnce) => hang_up.now(),
             (None, _) => {}
         }
-    }
-}
-
-fn piece(message: Result<Message, ProtocolError>) -> Piece {
-    match message {
-        Ok(Message::Text(text)) => Piece::Text { last: true, payload: text.into_bytes() },
-        Ok(Message::Continuation(Item::FirstText(payload))) => Piece::Text { last: false, payload },
-        Ok(Message::Continuation(Item::Continue(payload))) => Piece::Continuation { last: false, payload },
-        Ok(Message::Continuation(Item::Last(payload))) => Piece::Continuation { last: true, payload },
-        Ok(Message::Binary(_) | Message::Continuation(Item::FirstBinary(_))) => Piece::Binary,
-        Ok(Message::Ping(payload)) => Piece::Ping(payload),
-        Ok(Message::Pong(_) | Message::Nop) => Piece::Pong,
-        Ok(Message::Close(_)) => Piece::Close,
-        Err(ProtocolError::Overflow) => Piece::TooBig,
-        Err(_) => Piece::Breach,
     }
 }

@@ -1,7 +1,6 @@
-//! A WebSocket on a TCP socket of our own, framed by `frame`.
+//! A TCP socket of our own that carries a WebSocket.
 //!
-//! While nothing comes it holds no buffer: what is readable is read into the stack, and only what is not yet a whole
-//! frame is kept, and only until it is.
+//! While nothing comes it holds no buffer: what is readable is read into the stack.
 
 use std::{
     io::ErrorKind,
@@ -10,113 +9,52 @@ use std::{
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use super::{
-    frame::{self, Frame, Next, Opcode},
-    inbound::{Arrival, Inbound, Piece},
-    transport::{Gone, Outgoing, Parting, Transport},
-};
+use super::transport::{CHUNK, Gone, Parting, Transport};
 
-/// Bytes read at once.
-const CHUNK: usize = 8 * 1024;
-
-/// A socket whose handshake is done. No `Debug`: what is unread may hold secrets.
+/// A socket whose handshake is done.
+#[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
-    unread: Vec<u8>,
-    skip: u64,
-    broken: bool,
     /// Whether a send was given up in the middle of a frame: behind that nothing can be told.
     half_sent: bool,
-    inbound: Inbound,
 }
 
 impl Wire {
-    /// Over `stream`, from which `unread` came behind the head of the handshake.
-    pub fn new(stream: TcpStream, unread: Vec<u8>) -> Self {
-        Self { stream, unread, skip: 0, broken: false, half_sent: false, inbound: Inbound::default() }
+    /// Over `stream`.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, half_sent: false }
     }
 
-    fn poll_recv(&mut self, context: &mut Context<'_>, largest: usize) -> Poll<Arrival> {
-        loop {
-            if let Some(arrival) = self.take(largest) {
-                return Poll::Ready(arrival);
-            }
-            if ready!(self.stream.poll_read_ready(context)).is_err() || self.read().is_err() {
-                return Poll::Ready(Arrival::Gone);
-            }
-        }
-    }
-
-    /// The next arrival in what was read; none where more must be read first.
-    fn take(&mut self, largest: usize) -> Option<Arrival> {
-        if self.broken || self.skip > 0 {
-            let skipped = if self.broken { self.unread.len() } else { self.skippable() };
-            self.unread.drain(..skipped);
-            self.skip = self.skip.saturating_sub(skipped as u64);
-        }
-        match frame::take(&mut self.unread, largest) {
-            Ok(Next::Incomplete) => None,
-            Ok(Next::Frame(frame)) => Some(self.inbound.take(piece(frame), largest)),
-            Ok(Next::Oversized(payload)) => {
-                self.skip = payload;
-                Some(self.inbound.take(Piece::TooBig, largest))
-            }
-            Err(frame::Breach) => {
-                self.broken = true;
-                Some(self.inbound.take(Piece::Breach, largest))
-            }
-        }
-    }
-
-    fn skippable(&self) -> usize {
-        usize::try_from(self.skip).unwrap_or(usize::MAX).min(self.unread.len())
-    }
-
-    /// Reads what there is; the buffer is gone with this call.
-    fn read(&mut self) -> Result<(), Gone> {
+    /// Reads what there is; the buffer is gone with this call. Whether there was anything.
+    fn read(&mut self, unread: &mut Vec<u8>) -> Result<bool, Gone> {
         let mut chunk = [0; CHUNK];
         match self.stream.try_read(&mut chunk) {
             Ok(0) => Err(Gone),
             Ok(length) => {
-                self.unread.extend_from_slice(chunk.get(..length).unwrap_or_default());
-                Ok(())
+                unread.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                Ok(true)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
             Err(_) => Err(Gone),
         }
     }
 }
 
-fn piece(frame: Frame) -> Piece {
-    let Frame { last, opcode, payload } = frame;
-    match opcode {
-        Opcode::Text => Piece::Text { last, payload: payload.into() },
-        Opcode::Continuation => Piece::Continuation { last, payload: payload.into() },
-        Opcode::Binary => Piece::Binary,
-        Opcode::Ping => Piece::Ping(payload.into()),
-        Opcode::Pong => Piece::Pong,
-        Opcode::Close => Piece::Close,
-    }
-}
-
 impl Transport for Wire {
-    fn recv(&mut self, largest: usize) -> impl Future<Output = Arrival> {
-        std::future::poll_fn(move |context| self.poll_recv(context, largest))
+    fn poll_read(&mut self, context: &mut Context<'_>, unread: &mut Vec<u8>) -> Poll<Result<(), Gone>> {
+        loop {
+            if ready!(self.stream.poll_read_ready(context)).is_err() {
+                return Poll::Ready(Err(Gone));
+            }
+            match self.read(unread) {
+                Ok(false) => {}
+                Ok(true) => return Poll::Ready(Ok(())),
+                Err(Gone) => return Poll::Ready(Err(Gone)),
+            }
+        }
     }
 
-    async fn send(&mut self, message: Outgoing) -> Result<(), Gone> {
-        let bytes = match message {
-            Outgoing::Texts(texts) => {
-                let mut bytes = Vec::new();
-                for text in texts {
-                    frame::append(&mut bytes, Opcode::Text, text.as_bytes());
-                }
-                bytes
-            }
-            Outgoing::Ping => frame::write(Opcode::Ping, b""),
-            Outgoing::Pong(payload) => frame::write(Opcode::Pong, &payload),
-            Outgoing::Close(close) => frame::write_close(close),
-        };
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), Gone> {
         if self.half_sent {
             return Err(Gone);
         }
@@ -135,5 +73,22 @@ impl Transport for Wire {
 }
 
 #[cfg(test)]
-#[path = "wire_tests.rs"]
-mod tests;
+mod tests {
+    use std::time::Duration;
+
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_sent_behind_half_a_frame() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _reads_nothing = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire = Wire::new(stream);
+        assert_eq!(wire.write(b"whole".to_vec()).await, Ok(()), "a whole frame is no half");
+        let huge = vec![b'x'; 64 * 1024 * 1024];
+        assert!(timeout(Duration::from_millis(100), wire.write(huge)).await.is_err());
+        assert_eq!(wire.write(b"more".to_vec()).await, Err(Gone));
+    }
+}

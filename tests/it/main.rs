@@ -40,6 +40,7 @@ mod enrolment;
 mod every_answer;
 mod first_start;
 mod harness;
+mod hostile_frames;
 mod identity;
 mod importing;
 mod key_races;

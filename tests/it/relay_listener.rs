@@ -107,6 +107,7 @@ async fn what_is_no_handshake_of_a_websocket_is_refused() {
         ("host: x", "host: x\r\ncontent-length: 5"),
         ("host: x", "host: x\r\ncontent-length: 0\r\ncontent-length: 5"),
         ("host: x", "host: x\r\ncontent-length: 0\r\ncontent-length: 0"),
+        ("host: x", "host: x\r\nupgrade: h2c"),
         ("host: x", "host: x\r\ntransfer-encoding: chunked"),
     ] {
         let (status, head, body) = said(&service, &format!("{}\r\n", good.replacen(part, instead, 1))).await;

@@ -16,6 +16,7 @@ use super::{
     error::Problem,
     extract::{ClientAddress, StrictJson},
     frame::Frame,
+    handshake::{self, Begun},
     relay_door::refuse_foreign_origin,
     throttle::Throttles,
 };
@@ -25,7 +26,6 @@ use crate::{
         secret::RefreshToken,
     },
     flows::{AccountRefreshError, Broker},
-    relay::HangUp,
 };
 
 /// Attempts whose socket this process holds at once.
@@ -108,18 +108,16 @@ async fn connect(
     refuse_foreign_origin(request.headers(), &Frame::of(&request)?.public_url)?;
     let place =
         Arc::clone(&sockets.places).try_acquire_owned().map_err(|_| Problem::too_many_requests(NO_PLACE))?;
-    let (response, session, stream) = actix_ws::handle(&request, payload)
-        .map_err(|_| Problem::bad_request("websocket_required", "This address speaks WebSocket."))?;
+    let Begun { socket, answer } = handshake::upgrade(&request, payload)?;
     // Who asks too often is told so in words that the client understands, on the socket.
     let may_start = throttles.account_links.take(client.0, broker.now()).is_ok();
-    let socket = Socket::new(session, stream, request.conn_data::<HangUp>().cloned());
     let caller = Caller { network: client.0, may_start };
     let (broker, sockets) = (broker.get_ref().clone(), sockets.get_ref().clone());
     actix_web::rt::spawn(async move {
-        socket::serve(&broker, &sockets, caller, socket).await;
+        socket::serve(&broker, &sockets, caller, Socket(socket)).await;
         drop(place);
     });
-    Ok(response)
+    Ok(answer)
 }
 
 async fn refresh(

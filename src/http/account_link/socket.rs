@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, MessageStream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
@@ -14,7 +13,7 @@ use super::AccountLinkSockets;
 use crate::{
     domain::{account_link::ServiceDomain, binding::ClientNetwork, json::parse_object, metric},
     flows::{AccountLinkNews, AccountLinkStarted, Broker, StartAccountLinkError},
-    relay::{Counted, HangUp},
+    relay::{Arrival, Close, Counted, Gone, Outgoing, Parting, Upgraded, WebSocket},
 };
 
 /// Bytes of the largest message.
@@ -33,11 +32,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const LAST_EXCHANGE: Duration = Duration::from_mins(1);
 
 /// A WebSocket after its handshake.
-pub(super) struct Socket {
-    output: actix_ws::Session,
-    stream: AggregatedMessageStream,
-    hang_up: Option<HangUp>,
-}
+pub(super) struct Socket(pub(super) WebSocket<Upgraded>);
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy)]
@@ -67,50 +62,47 @@ impl End {
 }
 
 impl Socket {
-    pub(super) fn new(output: actix_ws::Session, stream: MessageStream, hang_up: Option<HangUp>) -> Self {
-        let stream = stream.max_frame_size(LARGEST_MESSAGE).aggregate_continuations();
-        Self { output, stream: stream.max_continuation_size(LARGEST_MESSAGE), hang_up }
+    async fn hear(&mut self) -> Arrival {
+        self.0.recv(LARGEST_MESSAGE).await
     }
 
     async fn say(&mut self, words: &Value) -> Result<(), End> {
-        match timeout(SEND, self.output.text(words.to_string())).await {
+        self.send(Outgoing::Texts(vec![words.to_string()])).await
+    }
+
+    async fn send(&mut self, message: Outgoing) -> Result<(), End> {
+        match timeout(SEND, self.0.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Left),
+            Ok(Err(Gone)) | Err(_) => Err(End::Left),
+        }
+    }
+
+    /// Waits until the client closes: whether it did, and did nothing else that ends a connection.
+    async fn left(&mut self) -> bool {
+        loop {
+            match self.hear().await {
+                Arrival::Closes => return true,
+                Arrival::Gone | Arrival::Refused(_) => return false,
+                Arrival::Text(_) | Arrival::Ping(_) | Arrival::Control => {}
+            }
         }
     }
 
     /// Whether the client goes in peace: it closes once it has read what it waited for. One that does not is silent for
     /// a moment, and no worse; one whose connection breaks has read nothing that one could know of.
     async fn is_left_in_peace(&mut self) -> bool {
-        let leaving = async {
-            loop {
-                match self.stream.recv().await {
-                    Some(Ok(AggregatedMessage::Close(_))) => return true,
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return false,
-                }
-            }
-        };
-        timeout(LINGER, leaving).await.unwrap_or(true)
+        timeout(LINGER, self.left()).await.unwrap_or(true)
     }
 
     /// Closes, and gives the client a moment to read why.
-    async fn close(self) {
-        let Self { output, mut stream, hang_up } = self;
+    async fn close(mut self) {
         let parting = async {
-            output.close(Some(CloseCode::Normal.into())).await.ok()?;
-            while let Some(Ok(message)) = stream.recv().await {
-                if matches!(message, AggregatedMessage::Close(_)) {
-                    break;
-                }
-            }
-            Some(())
+            self.0.send(Outgoing::Close(Some(Close::Done))).await?;
+            self.left().await;
+            Ok::<_, Gone>(())
         };
-        match (timeout(LINGER, parting).await, hang_up) {
-            (Ok(_), Some(hang_up)) => hang_up.after_writing(),
-            (Err(_), Some(hang_up)) => hang_up.now(),
-            (_, None) => {}
-        }
+        let how = if timeout(LINGER, parting).await.is_ok() { Parting::InPeace } else { Parting::AtOnce };
+        self.0.part(how);
     }
 }
 
@@ -193,22 +185,17 @@ async fn start(
 /// `{"service": "<domain>"}`
 async fn first_word(socket: &mut Socket) -> Result<ServiceDomain, End> {
     loop {
-        match socket.stream.recv().await {
-            Some(Ok(AggregatedMessage::Text(text))) => {
+        match socket.hear().await {
+            Arrival::Text(text) => {
                 let members = parse_object(text.as_bytes()).map_err(|_| End::error("unknown"))?;
                 let service = members.get("service").and_then(Value::as_str);
                 let service = service.ok_or_else(|| End::error("unknown"))?;
                 return service.parse().map_err(|_| End::error("unsupported"));
             }
-            Some(Ok(AggregatedMessage::Ping(payload))) => {
-                timeout(SEND, socket.output.pong(&payload))
-                    .await
-                    .map_err(|_| End::Left)?
-                    .map_err(|_| End::Left)?;
-            }
-            Some(Ok(AggregatedMessage::Pong(_))) => {}
-            Some(Ok(AggregatedMessage::Close(_))) | None => return Err(End::Left),
-            Some(Ok(AggregatedMessage::Binary(_)) | Err(_)) => return Err(End::error("unknown")),
+            Arrival::Ping(payload) => socket.send(Outgoing::Pong(payload)).await?,
+            Arrival::Control => {}
+            Arrival::Closes | Arrival::Gone => return Err(End::Left),
+            Arrival::Refused(_) => return Err(End::error("unknown")),
         }
     }
 }
@@ -230,27 +217,28 @@ async fn wait(
     let (mut silent, mut heard, mut is_over) = (0_u8, 0_u32, false);
     loop {
         tokio::select! {
-            message = socket.stream.recv() => {
+            arrival = socket.hear() => {
                 silent = 0;
-                match message {
-                    Some(Ok(AggregatedMessage::Ping(payload))) => {
-                        if !matches!(timeout(SEND, socket.output.pong(&payload)).await, Ok(Ok(()))) {
-                            return End::Left;
+                match arrival {
+                    Arrival::Ping(payload) => {
+                        if let Err(end) = socket.send(Outgoing::Pong(payload)).await {
+                            return end;
                         }
                     }
-                    Some(Ok(AggregatedMessage::Pong(_))) => {}
-                    Some(Ok(AggregatedMessage::Close(_))) | None => return End::Left,
-                    Some(Ok(AggregatedMessage::Text(_))) if heard < MOST_MESSAGES => heard += 1,
-                    Some(Ok(AggregatedMessage::Text(_) | AggregatedMessage::Binary(_)) | Err(_)) => {
-                        return End::rejected("unknown");
-                    }
+                    Arrival::Control => {}
+                    Arrival::Text(_) if heard < MOST_MESSAGES => heard += 1,
+                    Arrival::Closes | Arrival::Gone => return End::Left,
+                    Arrival::Text(_) | Arrival::Refused(_) => return End::rejected("unknown"),
                 }
                 continue;
             }
             _ = beats.tick() => {
                 silent += 1;
-                if silent > 2 || !matches!(timeout(SEND, socket.output.ping(b"")).await, Ok(Ok(()))) {
+                if silent > 2 {
                     return End::Left;
+                }
+                if let Err(end) = socket.send(Outgoing::Ping).await {
+                    return end;
                 }
                 continue;
             }
