@@ -29,7 +29,7 @@ use futures_util::FutureExt as _;
 use crate::{
     domain::metric,
     http::{
-        connection::{Busy, BusyBody},
+        connection::{Busy, PiecedBody},
         error::{PROBLEM_JSON, Problem},
         frame::{Frame, Limits, RequestId},
         health::Readiness,
@@ -117,7 +117,11 @@ pub async fn harden<B: MessageBody + 'static>(
             }
             dress(response.headers_mut(), &id, edge);
             count(route.as_str(), response.status());
-            Ok(response.map_body(|_, body| BoxBody::new(BusyBody::new(body, busy))))
+            if matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0)) {
+                busy.end_without_body().await;
+                return Ok(response);
+            }
+            Ok(response.map_body(|_, body| BoxBody::new(PiecedBody::new(body, busy))))
         }
         Err(mut error) => {
             count(route.as_str(), error.as_response_error().status_code());

@@ -32,8 +32,8 @@ pub struct Tuning {
     pub max_connections: usize,
     /// From the connection to the end of the first request's head.
     pub head: Duration,
-    /// A pause between two requests. The head of a later request, and a reader that reads nothing, get
-    /// `idle + head` from the end of the answer before.
+    /// A pause between two requests. The head of a later request gets `idle + head` from the end of the answer before,
+    /// and a reader that reads nothing as long from the last that it took.
     pub idle: Duration,
     /// For a caller to take an answer that came before it had sent its whole body.
     pub linger: Duration,

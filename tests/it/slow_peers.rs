@@ -1,19 +1,29 @@
 //! A provider that accepts and never answers, and clients that read a byte a minute: they hold up nobody but
 //! themselves, and not for ever.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
+use actix_web::dev::ServerHandle;
+use cloudlink::{
+    http::{
+        frame::{Frame, Limits},
+        load::Load,
+        public_routes,
+        server::{Tuning, listen},
+    },
+    seams::SystemEntropy,
+};
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, interval, timeout},
 };
 
 use crate::harness::{
-    Answer, Attempt, Home, PUBLIC, Process, Provider, Reply, Service, call_with, long, until,
+    Answer, Attempt, Home, PUBLIC, Process, Provider, Reply, Service, call_with, long, until, within,
 };
 
 const SILENT: usize = 60;
@@ -111,6 +121,88 @@ async fn clients_that_read_a_byte_and_no_more_hold_up_nobody_and_are_closed_in_t
             assert!(end.is_ok(), "it is still open");
         }
     }
+}
+
+/// A server of its own with the routes that need no database, which is patient for so long.
+struct Impatient {
+    address: SocketAddr,
+    handle: ServerHandle,
+}
+
+impl Impatient {
+    fn start(patience: Duration) -> Self {
+        let frame = Frame {
+            public_url: PUBLIC.parse().unwrap(),
+            trusted_proxies: Vec::new(),
+            entropy: Arc::new(SystemEntropy),
+            limits: Limits::default(),
+            load: Load::new("impatient", 100),
+        };
+        let tuning =
+            Tuning { head: patience / 2, idle: patience / 2, ..Tuning::new(Some(1), 100, Duration::ZERO) };
+        let listening = listen("127.0.0.1:0".parse().unwrap(), frame, tuning, public_routes).unwrap();
+        let (address, handle) = (listening.address, listening.server.handle());
+        tokio::spawn(listening.server);
+        Self { address, handle }
+    }
+
+    async fn narrow(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(self.address).await.unwrap()
+    }
+}
+
+impl Drop for Impatient {
+    fn drop(&mut self) {
+        tokio::spawn(self.handle.stop(false));
+    }
+}
+
+fn asking(path: &str, times: usize) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(times).into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_much_at_once_and_reads_nothing_is_hung_up_on() {
+    let server = Impatient::start(Duration::from_millis(600));
+    // Answers with a body, of which the server makes a few; answers without, which it would make for ever.
+    for (path, first, more) in [("/api/openapi.json", 50, 0), ("/healthz", 200, 200)] {
+        let mut stream = server.narrow().await;
+        stream.write_all(&asking(path, first)).await.unwrap();
+        let more = if more == 0 { b"x".to_vec() } else { asking(path, more) };
+        until("the end of who reads nothing", async || match stream.try_write(&more) {
+            Ok(_) => None,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(_) => Some(()),
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_slowly_gets_all_that_it_asked_for() {
+    let patience = Duration::from_secs(if long() { 4 } else { 2 });
+    let server = Impatient::start(patience);
+    let mut stream = server.narrow().await;
+    let last = "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(&asking("/api/openapi.json", 40)).await.unwrap();
+    stream.write_all(last.as_bytes()).await.unwrap();
+    // Far longer than a peer may take nothing; then the rest at once.
+    let (since, mut read, mut part) = (Instant::now(), Vec::new(), vec![0; 16 * 1024]);
+    let mut pace = interval(Duration::from_millis(50));
+    while since.elapsed() < patience * 3 {
+        pace.tick().await;
+        let bytes = stream.read(&mut part).await.unwrap();
+        assert!(bytes > 0, "closed after {:?} and {} bytes", since.elapsed(), read.len());
+        read.extend_from_slice(&part[..bytes]);
+    }
+    let slowly = read.len();
+    within("the rest", stream.read_to_end(&mut read)).await.unwrap();
+    let text = String::from_utf8_lossy(&read);
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 40);
+    assert!(text.contains("HTTP/1.1 404") && slowly < read.len() / 2, "{slowly} of {}", read.len());
+    println!("{slowly} of {} bytes were read slowly", read.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
