@@ -95,7 +95,7 @@ pub const INQUIRIES_UNDER_WAY: &str = "cloudlink_relay_requests_in_flight";
 /// Gauge: how many may be. Label `of`: `process`, `device`, `slot`.
 pub const INQUIRIES_LIMIT: &str = "cloudlink_relay_requests_in_flight_limit";
 /// Counter: requests of web services that were refused before anybody was asked. Label `reason`: `network_rate`,
-/// `slot_rate`, `in_flight`, `too_large`, `proof`.
+/// `slot_rate`, `unproven_rate`, `in_flight`, `too_large`, `proof`.
 pub const WEBHOOKS_REFUSED: &str = "cloudlink_webhooks_refused_total";
 /// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
 pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";

@@ -118,17 +118,29 @@ pub fn is_secret(sent: &[u8], secret: &SecretValue) -> bool {
 impl Signature {
     /// Whether `sent` is the signature of `body`.
     pub fn is_of(&self, sent: &str, body: &[u8]) -> bool {
-        let Some(written) = sent.trim().strip_prefix(self.prefix.as_str()) else { return false };
-        let signature = match self.encoding {
+        let key = hmac::Key::new(self.algorithm(), self.key.expose().as_bytes());
+        self.read(sent).is_some_and(|signature| hmac::verify(&key, body, &signature).is_ok())
+    }
+
+    /// Whether `sent` is written as a signature is, of whatever body.
+    pub fn is_well_formed(&self, sent: &str) -> bool {
+        self.read(sent)
+            .is_some_and(|signature| signature.len() == self.algorithm().digest_algorithm().output_len())
+    }
+
+    fn read(&self, sent: &str) -> Option<Vec<u8>> {
+        let written = sent.trim().strip_prefix(self.prefix.as_str())?;
+        match self.encoding {
             Encoding::Hex => unhex(written),
             Encoding::Base64 => STANDARD.decode(written).ok(),
-        };
-        let algorithm = match self.algorithm {
+        }
+    }
+
+    fn algorithm(&self) -> hmac::Algorithm {
+        match self.algorithm {
             Algorithm::Sha256 => hmac::HMAC_SHA256,
             Algorithm::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-        };
-        let key = hmac::Key::new(algorithm, self.key.expose().as_bytes());
-        signature.is_some_and(|signature| hmac::verify(&key, body, &signature).is_ok())
+        }
     }
 }
 

@@ -113,10 +113,10 @@ impl Call {
                 count("too_large");
             }
         })?;
-        admitted.prove_body(&head, &body).map_err(refused)?;
+        admitted.prove_body(&head, &body, self.broker.now()).map_err(refused)?;
         let secret = admitted.secret_place();
         let inquiry = Inquiry::Request(Request {
-            slot: address.slot,
+            slot: address.slot.clone(),
             method: self.request.method().as_str().to_owned(),
             headers: headers(head.headers, secret.and_then(|place| place.header())),
             query: query(head.query, secret.and_then(|place| place.query())),
@@ -184,6 +184,7 @@ fn refused(refusal: WebhookRefusal) -> Problem {
     match refusal {
         WebhookRefusal::NetworkRate(wait) => too_often("network_rate", wait),
         WebhookRefusal::SlotRate(wait) => too_often("slot_rate", wait),
+        WebhookRefusal::UnprovenRate(wait) => too_often("unproven_rate", wait),
         WebhookRefusal::TooLarge => {
             count("too_large");
             Problem::too_large()

@@ -165,8 +165,12 @@ impl Application {
         };
         let broker_data = web::Data::new(broker.clone());
         let throttles = web::Data::new(Throttles::default());
+        let webhook_rates = web::Data::new(WebhookRates::new(
+            settings.requests.per_minute_per_network,
+            settings.requests.per_minute_per_slot,
+        ));
         let metrics = seams.metrics.map(|metrics| {
-            let bounds = Bounds::new(broker_data.clone(), throttles.clone());
+            let bounds = Bounds::new(broker_data.clone(), throttles.clone(), webhook_rates.clone());
             (web::Data::new(metrics), web::Data::new(bounds))
         });
         let data = HandlerData {
@@ -179,10 +183,7 @@ impl Application {
                 settings.relay.poll,
                 stop_relay.clone(),
             )),
-            webhook_rates: web::Data::new(WebhookRates::new(
-                settings.requests.per_minute_per_network,
-                settings.requests.per_minute_per_slot,
-            )),
+            webhook_rates,
             metrics,
         };
 

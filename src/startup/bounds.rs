@@ -11,7 +11,7 @@ use metrics_process::Collector;
 
 use crate::{
     domain::metric,
-    flows::{Broker, MOST_NETWORKS},
+    flows::{Broker, MOST_NETWORKS, WebhookRates},
     http::throttle::Throttles,
 };
 
@@ -20,14 +20,19 @@ use crate::{
 pub(super) struct Bounds {
     broker: web::Data<Broker>,
     throttles: web::Data<Throttles>,
+    webhook_rates: web::Data<WebhookRates>,
     process: Arc<Collector>,
 }
 
 impl Bounds {
-    pub(super) fn new(broker: web::Data<Broker>, throttles: web::Data<Throttles>) -> Self {
+    pub(super) fn new(
+        broker: web::Data<Broker>,
+        throttles: web::Data<Throttles>,
+        webhook_rates: web::Data<WebhookRates>,
+    ) -> Self {
         let process = Collector::default();
         process.describe();
-        Self { broker, throttles, process: Arc::new(process) }
+        Self { broker, throttles, webhook_rates, process: Arc::new(process) }
     }
 
     /// Writes all of it into the metrics.
@@ -49,7 +54,7 @@ impl Bounds {
         {
             gauge!(metric::PROVIDER_WAITERS_LIMIT, "of" => of).set(number(limit));
         }
-        for (name, throttle) in self.throttles.by_name() {
+        for (name, throttle) in self.throttles.by_name().into_iter().chain(self.webhook_rates.by_name()) {
             gauge!(metric::THROTTLED_NETWORKS, "throttle" => name).set(number(throttle.remembered()));
         }
         gauge!(metric::THROTTLED_NETWORKS_LIMIT).set(number(MOST_NETWORKS));

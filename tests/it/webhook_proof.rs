@@ -134,3 +134,38 @@ async fn the_device_decides_and_nobody_reads_the_secret_again() {
     let rows = rows(&service.database.pool).await.join("\n");
     assert!(disguises(KEY).iter().all(|disguise| !rows.contains(disguise)), "the secret is in the database");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_proves_nothing_uses_up_nothing_of_the_slots_minute() {
+    let service = Service::with(&[("REQUESTS__PER_MINUTE_PER_SLOT", "2")]).await;
+    let home = Home::enrol(&service, &Provider::start().await).await;
+    service.clock.stop();
+    let (good, wrong) = (sign(b"{}"), sign(b"[]"));
+    for (proof, right, wrong) in [
+        (json!({"secret": {"header": "X-Proof", "value": KEY}}), KEY, "canary: a long secrex"),
+        (
+            json!({"hmac": {"header": "X-Proof", "prefix": "sha256=", "key": KEY}}),
+            good.as_str(),
+            wrong.as_str(),
+        ),
+    ] {
+        put(&service, &home, proof).await;
+        let call = async |headers: &[(&str, &str)]| {
+            Hook { headers, body: b"{}".to_vec(), ..Hook::default() }.call(&service, &home).await
+        };
+        for number in 0..60 {
+            let headers = [("x-proof", wrong)];
+            let reply = call(if number % 2 == 0 { &headers } else { &[] }).await;
+            assert_eq!(reply.status, 403, "{number}");
+        }
+        for headers in [&[("x-proof", wrong)][..], &[]] {
+            let reply = call(headers).await;
+            assert_eq!((reply.status, reply.headers["retry-after"].as_bytes()), (429, &b"60"[..]));
+        }
+        // From the same network: services send for strangers too.
+        for status in [503, 503, 429] {
+            assert_eq!(call(&[("x-proof", right)]).await.status, status, "it counts what was proven");
+        }
+        service.clock.advance(time::Duration::MINUTE);
+    }
+}
