@@ -20,7 +20,7 @@ words! {
 }
 
 /// The network somebody calls from: an IPv4 address, or an IPv6 /64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientNetwork {
     /// Seen by us or said by a trusted proxy.
     Known(IpNet),

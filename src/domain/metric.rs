@@ -95,8 +95,12 @@ pub const INQUIRIES_UNDER_WAY: &str = "cloudlink_relay_requests_in_flight";
 /// Gauge: how many may be. Label `of`: `process`, `device`, `slot`.
 pub const INQUIRIES_LIMIT: &str = "cloudlink_relay_requests_in_flight_limit";
 /// Counter: requests of web services that were refused before anybody was asked. Label `reason`: `network_rate`,
-/// `slot_rate`, `unproven_rate`, `in_flight`, `too_large`, `proof`.
+/// `slot_rate`, `unproven_rate`, `bodies`, `in_flight`, `too_large`, `proof`.
 pub const WEBHOOKS_REFUSED: &str = "cloudlink_webhooks_refused_total";
+/// Gauge: bodies of web services that are being read.
+pub const WEBHOOK_BODIES: &str = "cloudlink_webhook_bodies";
+/// Gauge: how many may be. Label `of`: `process`, `network`.
+pub const WEBHOOK_BODIES_LIMIT: &str = "cloudlink_webhook_bodies_limit";
 /// Counter: knocks that were not sent to other replicas; the slow poll finds what they were about.
 pub const KNOCKS_DROPPED: &str = "cloudlink_knocks_dropped_total";
 /// Counter: refreshes that ended. Label `outcome`: `refreshed`, `provider_away`, `refused`, `lost`, or why the grant

@@ -46,6 +46,7 @@ mod terminal;
 pub mod throttle;
 mod token;
 mod webhook;
+pub mod webhook_bodies;
 mod webhook_message;
 mod webhook_settings;
 

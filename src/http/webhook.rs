@@ -1,8 +1,8 @@
 //! `/api/eisy/pg3/webhook/…`: what a web service sends is brought to a plugin, and what that answers goes back.
 //!
 //! The order is the order of what things cost: what can be decided before the body is there
-//! ([`Broker::admit_webhook`]), a place, the body, its signature. Nothing is relayed before all of them, and nothing is
-//! read of a body for which there is no place. What a plugin answers is somebody's content under this service's own name:
+//! ([`Broker::admit_webhook`]), the body, of which only so many are read at once, its signature, and only then a place
+//! among those under way, which strangers could hold otherwise. Nothing is relayed before all of them. What a plugin answers is somebody's content under this service's own name:
 //! a browser that opens it runs nothing of it.
 
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::{
     error::Problem,
     extract::{ClientAddress, QueryPairs, SlotPath, read_body},
     hardening::Verbatim,
+    webhook_bodies::WebhookBodies,
     webhook_message::{headers, may_answer_with, query},
 };
 use crate::{
@@ -63,6 +64,7 @@ struct Call {
     broker: web::Data<Broker>,
     relay: web::Data<Relay>,
     rates: web::Data<WebhookRates>,
+    bodies: web::Data<WebhookBodies>,
 }
 
 impl FromRequest for Call {
@@ -79,6 +81,7 @@ impl FromRequest for Call {
                 broker: web::Data::extract(&request).await?,
                 relay: web::Data::extract(&request).await?,
                 rates: web::Data::extract(&request).await?,
+                bodies: web::Data::extract(&request).await?,
                 request,
                 payload,
             })
@@ -105,15 +108,17 @@ impl Call {
         let announced = announced(&self.request);
         let call = WebhookCall { address: &address, network: self.client.0, announced, head: &head };
         let admitted = self.broker.admit_webhook(&self.rates, call).await.map_err(refused)?;
-        let place: Result<Place, Crowded> = self.relay.reserve(address.device, Some(&address.slot));
-        let place = place.inspect_err(|_| count("in_flight"))?;
-        let body = read_body(&self.request, self.payload, LARGEST_BODY, BODY_TIME).await;
+        let mut reading = self.bodies.read(self.client.0).inspect_err(|_| count("bodies"))?;
+        let body = read_body(&self.request, self.payload, LARGEST_BODY, BODY_TIME);
+        let body = reading.finish(body).await.inspect_err(|_| count("bodies"))?;
         let body = body.inspect_err(|problem| {
             if problem.code() == "payload_too_large" {
                 count("too_large");
             }
         })?;
         admitted.prove_body(&head, &body, self.broker.now()).map_err(refused)?;
+        let place: Result<Place, Crowded> = self.relay.reserve(address.device, Some(&address.slot));
+        let place = place.inspect_err(|_| count("in_flight"))?;
         let secret = admitted.secret_place();
         let inquiry = Inquiry::Request(Request {
             slot: address.slot.clone(),
@@ -123,7 +128,7 @@ impl Call {
             body: body.to_vec(),
             wanted,
         });
-        drop(body);
+        drop((body, reading));
         Ok(self.relay.ask(address.device, &inquiry, place).await?)
     }
 }

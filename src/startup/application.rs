@@ -184,6 +184,7 @@ impl Application {
                 stop_relay.clone(),
             )),
             webhook_rates,
+            webhook_bodies: web::Data::default(),
             metrics,
         };
 

@@ -5,7 +5,10 @@ use actix_web::{HttpResponse, web};
 use super::bounds::Bounds;
 use crate::{
     flows::{Broker, WebhookRates},
-    http::{self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles},
+    http::{
+        self, account_link::AccountLinkSockets, health::Readiness, throttle::Throttles,
+        webhook_bodies::WebhookBodies,
+    },
     relay::Relay,
     telemetry::Metrics,
 };
@@ -18,6 +21,7 @@ pub(super) struct HandlerData {
     pub(super) readiness: web::Data<Readiness>,
     pub(super) throttles: web::Data<Throttles>,
     pub(super) webhook_rates: web::Data<WebhookRates>,
+    pub(super) webhook_bodies: web::Data<WebhookBodies>,
     pub(super) account_link: web::Data<AccountLinkSockets>,
     /// What `/metrics` answers with, where metrics are recorded.
     pub(super) metrics: Option<(web::Data<Metrics>, web::Data<Bounds>)>,
@@ -31,7 +35,8 @@ impl HandlerData {
             .app_data(self.readiness.clone())
             .app_data(self.throttles.clone())
             .app_data(self.account_link.clone())
-            .app_data(self.webhook_rates.clone());
+            .app_data(self.webhook_rates.clone())
+            .app_data(self.webhook_bodies.clone());
     }
 
     pub(super) fn public(&self, config: &mut web::ServiceConfig) {

@@ -87,6 +87,8 @@ fn describe() {
     describe_gauge!(metric::INQUIRIES_UNDER_WAY, "Requests and commands under way now");
     describe_gauge!(metric::INQUIRIES_LIMIT, "How many requests and commands may be under way");
     describe_counter!(metric::WEBHOOKS_REFUSED, "Requests of web services refused at once, by reason");
+    describe_gauge!(metric::WEBHOOK_BODIES, "Bodies of web services that are being read");
+    describe_gauge!(metric::WEBHOOK_BODIES_LIMIT, "How many bodies of web services may be read");
     describe_counter!(metric::KNOCKS_DROPPED, "Knocks at other replicas that were dropped");
     describe_gauge!(metric::HTTP_REQUESTS_HANDLED, "HTTP requests that are being handled, by listener");
     describe_gauge!(metric::HTTP_REQUESTS_LIMIT, "HTTP requests that may be handled at once");

@@ -97,6 +97,7 @@ mod trusted_keys;
 mod typing_a_code;
 mod unlinking;
 mod waiting;
+mod webhook_bodies;
 mod webhook_proof;
 mod webhook_replicas;
 mod webhooks;

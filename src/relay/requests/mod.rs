@@ -124,7 +124,7 @@ impl Requests {
 }
 
 impl Relay {
-    /// Finds a place for an inquiry before anything of it is read. A slot of `None` is the hub itself.
+    /// Finds a place for an inquiry that is there in whole and may be brought. A slot of `None` is the hub itself.
     pub fn reserve(&self, device: DeviceId, slot: Option<&SlotName>) -> Result<Place, Crowded> {
         self.requests.places.take(device, slot)
     }
