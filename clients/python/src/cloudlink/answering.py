@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 from .connector import Send
 from .frames import Inbound
-from .handlers import call
+from .handlers import Leaving, call
 from .inbound import command_in, refusal_frame, request_in, response_frame, result_frame
 
 _log = logging.getLogger("cloudlink")
@@ -32,12 +32,19 @@ class Answering:
             return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        # An exit leaves the loop by itself, and has been heard.
+        if isinstance(error, Exception):
+            _log.error("a request could not be answered", exc_info=error)
 
     async def _busy(self, frame: Inbound) -> None:
         await self._send(refusal_frame(frame, 503, "The plugin is busy."))
@@ -49,6 +56,10 @@ class Answering:
             # Nobody waits any more.
             _log.warning("a handler took longer than %d s over a request", _LONGEST)
             return
+        except Leaving as leaving:
+            _log.warning("a handler ends the plugin on a request")
+            await self._send(refusal_frame(frame, 500, "The plugin failed."))
+            raise leaving.end from None
         except Exception as error:
             _log.error("a handler failed on a request", exc_info=error)
             text = refusal_frame(frame, 500, "The plugin failed.")

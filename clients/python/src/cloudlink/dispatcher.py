@@ -1,7 +1,8 @@
 """Brings events to handlers, one at a time, and acknowledges each once all of them have returned.
 
 A handler that raises: the failure is logged, nothing is acknowledged, and the event comes again on the next
-connection. A newer event that is taken in the meantime covers it; a configuration covers no tokens.
+connection. A newer event that is taken in the meantime covers it; a configuration covers no tokens. One that calls
+`sys.exit()` ends the plugin, and nothing is acknowledged either.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable
 from typing import Callable
 
 from .frames import Event
-from .handlers import Abandoned, EventStream, Handler, Subscription, call
+from .handlers import Abandoned, EventStream, Handler, Leaving, Subscription, call
 from .slot_state import SlotState
 
 _log = logging.getLogger("cloudlink")
@@ -54,6 +55,7 @@ class Dispatcher:
             stream.end()
 
     async def run(self) -> None:
+        """Until it is cancelled. Raises `Leaving` where a handler ends the plugin."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -84,6 +86,8 @@ class Dispatcher:
         except Exception as error:
             state.failed(event)
             _complain(event, error)
+            if isinstance(error, Leaving):
+                raise
             return False
         state.taken(shown)
         return True
@@ -106,11 +110,22 @@ class Dispatcher:
                     await self._call(subscription, event)
                 except Exception as error:
                     _complain(event, error, "it was acknowledged before")
+                    if isinstance(error, Leaving):
+                        raise
 
 
 def _complain(event: Event, error: Exception, consequence: str = "it comes again on the next connection") -> None:
     if isinstance(error, Abandoned):
         _log.debug("%s version %s was not taken", event.kind, event.version)
+        return
+    if isinstance(error, Leaving):
+        _log.warning(
+            "a handler ends the plugin on %s version %s of slot %s: %s",
+            event.kind,
+            event.version,
+            event.slot,
+            consequence,
+        )
         return
     # A traceback shows code, and what the handler put into its own exception; never the event's data.
     _log.error(

@@ -18,11 +18,53 @@ F = TypeVar("F", bound=Callable[..., Any])
 NAMES = frozenset(KINDS.values())
 
 
+class Leaving(Exception):
+    """A handler called `sys.exit()`, or met Ctrl+C: the program is to end, once what is left to do is done.
+
+    As it came it would end the event loop at once, out of whichever task it was raised in.
+    """
+
+    def __init__(self, end: SystemExit | KeyboardInterrupt) -> None:
+        super().__init__("the plugin ends itself")
+        self.end = end
+
+
+class Cancelled(Exception):
+    """A handler let a `CancelledError` out that nobody here had asked for."""
+
+
 async def call(function: Callable[..., Any], *args: Any) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(*args)
-    answer = await in_thread(function, *args)
-    return await answer if inspect.isawaitable(answer) else answer
+    """What the handler gives, or raises: always an `Exception`, unless whoever calls is cancelled."""
+    # In a task of its own, so that a handler that is cancelled can be told from a caller that is.
+    task = asyncio.ensure_future(_outcome(function, args))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait({task})
+        raise
+    if task.cancelled():
+        raise Cancelled("the handler was cancelled")
+    answer, error = task.result()
+    if error is None:
+        return answer
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        raise Leaving(error) from error
+    if isinstance(error, Exception):
+        raise error
+    raise RuntimeError(f"the handler raised {type(error).__name__}") from error
+
+
+async def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(*args), None
+        answer = await in_thread(function, *args)
+        return (await answer if inspect.isawaitable(answer) else answer), None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
 
 
 class Subscription:
@@ -58,7 +100,8 @@ class Subscribable:
         """Has `handler(event)` called: for all events, or those of one kind; `tokens` includes `consent`.
 
         Also as a decorator, `@link.on("tokens")` or `@link.on`. A plain function is called in a thread. An event is
-        acknowledged once all handlers have returned; where one raises it comes again on the next connection.
+        acknowledged once all handlers have returned; where one raises it comes again on the next connection. One that
+        calls `sys.exit()` ends the plugin.
         Whoever registers after the link was opened is first told the state that came before.
         """
         if callable(kind):

@@ -12,6 +12,7 @@ from .connector import Connector, TokenSource
 from .dispatcher import Dispatcher
 from .errors import CloudlinkError
 from .frames import Event, Frame, Inbound
+from .handlers import Leaving
 
 _log = logging.getLogger("cloudlink")
 
@@ -33,6 +34,9 @@ class Session:
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._run(work)) for work in (self._connector.run, self.dispatcher.run)]
+        for task in self._tasks:
+            # An exit leaves the loop by itself, and has been heard.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -44,6 +48,9 @@ class Session:
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
+        except Leaving as leaving:
+            # Out of the event loop, as it would have gone by itself: `asyncio.run` closes the link and passes it on.
+            raise leaving.end from None
         except CloudlinkError as error:
             _log.error("no events come any more: %s", error)
             self.failed = error

@@ -25,6 +25,9 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
             return
         if error is None:
             done.set_result(result)  # type: ignore[arg-type]
+        elif isinstance(error, StopIteration):
+            # A future takes none.
+            done.set_exception(RuntimeError("the function raised StopIteration"))
         else:
             done.set_exception(error)
 
