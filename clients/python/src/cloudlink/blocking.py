@@ -1,12 +1,11 @@
 """The same link for code without async: it lives in a thread of its own, and each call waits for its answer.
 
-Handlers are called in other threads, one event at a time, and may call the link.
+Handlers are called in other threads, one event at a time, and may call the link. One that calls `sys.exit()` ends the
+plugin: the link closes, and the exit is raised where the plugin waits for the link, or else out of its `with`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from typing import Any, Callable, TypeVar
 
@@ -15,40 +14,16 @@ from .frames import Event
 from .handlers import F, Handler, Subscribable
 from .link import Link
 from .linking import Linking
+from .loop_thread import LoopThread
 from .tokens import Tokens
 
 T = TypeVar("T")
 
 
-class _Loop:
-    """An event loop in a thread."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="cloudlink", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise CloudlinkError("an async handler can't wait for a blocking link: make it a plain function")
-        if not self._thread.is_alive():
-            work.close()
-            raise CloudlinkError("this link is closed")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    def stop(self) -> None:
-        self.run(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        if not self._thread.is_alive():
-            self._loop.close()
-
-
 class BlockingLinking:
     """`Linking`, blocking."""
 
-    def __init__(self, loop: _Loop, linking: Linking) -> None:
+    def __init__(self, loop: LoopThread, linking: Linking) -> None:
         self._loop = loop
         self._linking = linking
         self.connect_url = linking.connect_url
@@ -64,7 +39,7 @@ class BlockingLinking:
         self._loop.run(self._linking.confirm(code))
 
     def wait(self, ask_for_code: Callable[[], Any] | None = None) -> None:
-        self._loop.run(self._linking.wait(ask_for_code))
+        self._loop.run(self._linking.watch(ask_for_code))
 
     def __repr__(self) -> str:
         return repr(self._linking)
@@ -75,10 +50,10 @@ class BlockingLink(Subscribable):
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._loop: _Loop | None = None
+        self._loop: LoopThread | None = None
 
     def open(self) -> None:
-        self._loop = _Loop()
+        self._loop = LoopThread()
         try:
             self._run(self._link.open())
         except BaseException:
@@ -88,15 +63,22 @@ class BlockingLink(Subscribable):
     def close(self) -> None:
         loop, self._loop = self._loop, None
         if loop is not None:
-            loop.run(self._link.close())
-            loop.stop()
+            loop.close(self._link.close())
 
     def __enter__(self) -> BlockingLink:
         self.open()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        loop = self._loop
+        try:
+            self.close()
+        except KeyboardInterrupt:
+            if loop is None or loop.end is None:
+                raise
+        if loop is not None and loop.end is not None and isinstance(error, (KeyboardInterrupt, type(None))):
+            # The interrupt was how it reached this thread.
+            raise loop.end from None
 
     @property
     def slot(self) -> str | None:
@@ -175,7 +157,7 @@ class BlockingLink(Subscribable):
     def wait_until_linked(self, timeout: float | None = None) -> None:
         self._run(self._link.wait_until_linked(timeout))
 
-    def _running(self) -> _Loop:
+    def _running(self) -> LoopThread:
         if self._loop is None:
             raise CloudlinkError("this link is closed")
         return self._loop

@@ -7,7 +7,7 @@ import contextlib
 from typing import Any, Callable
 
 from .errors import LinkingFailed, ServerUnavailable, TooManyRequests
-from .handlers import call
+from .handlers import Leaving, call
 from .slot_api import Attempt, SlotApi
 from .threads import in_thread
 
@@ -59,6 +59,13 @@ class Linking:
 
         `ask_for_code()` is called, once, where digits have to be typed here; it answers them.
         """
+        try:
+            await self.watch(ask_for_code)
+        except Leaving as leaving:
+            raise leaving.end from None
+
+    async def watch(self, ask_for_code: Callable[[], Any] | None = None) -> None:
+        """What `wait` does; raises `Leaving` where `ask_for_code` calls `sys.exit()`."""
         # Set when tokens come over the relay: no need to wait for the next look then.
         news = asyncio.Event()
         self._wakers.add(news)
