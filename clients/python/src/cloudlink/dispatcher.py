@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Callable
 
+from .errors import CloudlinkError
 from .frames import Event
 from .handlers import Abandoned, EventStream, Handler, Leaving, Subscription, call
 from .slot_state import SlotState
@@ -29,6 +30,7 @@ class Dispatcher:
         self._streams: list[EventStream] = []
         self._wake = asyncio.Event()
         self._ended = False
+        self._why: CloudlinkError | None = None
 
     def offer(self, event: Event) -> None:
         """An event came from the server."""
@@ -44,15 +46,16 @@ class Dispatcher:
         stream = EventStream()
         self._streams.append(stream)
         if self._ended:
-            stream.end()
+            stream.end(self._why)
         self.subscribe(None, stream.put)
         return stream
 
-    def end(self) -> None:
-        """No more will come."""
+    def end(self, why: CloudlinkError | None = None) -> None:
+        """No more will come; whoever iterates hears why."""
         self._ended = True
+        self._why = self._why or why
         for stream in self._streams:
-            stream.end()
+            stream.end(self._why)
 
     async def run(self) -> None:
         """Until it is cancelled. Raises `Leaving` where a handler ends the plugin."""

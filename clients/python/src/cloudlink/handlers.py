@@ -8,6 +8,7 @@ import inspect
 from collections.abc import AsyncGenerator
 from typing import Any, Callable, TypeVar, overload
 
+from .errors import CloudlinkError
 from .frames import KINDS, Event
 from .threads import in_thread
 
@@ -123,6 +124,7 @@ class EventStream:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[tuple[Event, asyncio.Future[None]] | None] = asyncio.Queue()
         self._ended = False
+        self._why: CloudlinkError | None = None
 
     async def put(self, event: Event) -> None:
         """Waits until whoever iterates has taken it; raises where they stopped instead."""
@@ -132,7 +134,9 @@ class EventStream:
         self._queue.put_nowait((event, taken))
         await taken
 
-    def end(self) -> None:
+    def end(self, why: CloudlinkError | None = None) -> None:
+        """No more will come; whoever iterates hears why, where that is not because the link was closed."""
+        self._why = self._why or why
         self._queue.put_nowait(None)
 
     async def __aiter__(self) -> AsyncGenerator[Event, None]:
@@ -141,6 +145,8 @@ class EventStream:
             while True:
                 item = await self._queue.get()
                 if item is None:
+                    if self._why is not None:
+                        raise self._why
                     return
                 event, taken = item
                 yield event

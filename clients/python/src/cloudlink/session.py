@@ -57,7 +57,7 @@ class Session:
         except Exception:
             _log.exception("no events come any more: this package has a fault")
             self.failed = CloudlinkError("this package has a fault: the log has it")
-        self.dispatcher.end()
+        self.dispatcher.end(self.failed)
 
     def _hear(self, frame: Frame) -> None:
         if isinstance(frame, Event):
