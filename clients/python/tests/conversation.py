@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable
+from email.message import Message
 from typing import Any, Callable
 
 from websockets.asyncio.server import ServerConnection, serve
 
 from cloudlink import Link
-from cloudlink.transport import Server
+from cloudlink.transport import Answer, Server
 
 Talk = Callable[[ServerConnection], Awaitable[None]]
 
@@ -43,6 +44,9 @@ class GivenToken:
 
     def token(self) -> str:
         return "canary-token"
+
+    def call(self, method: str, path: str, **more: Any) -> Answer:
+        return Answer(200, Message(), {})
 
     def forget(self, token: str) -> None:
         self.forgotten.append(token)

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 import cloudlink
-from cloudlink import Event
+from cloudlink import Event, Link, claims
 from cloudlink.access import Access
 
 
@@ -87,9 +87,31 @@ def test_who_is_refused_hears_of_it_at_once(installed: Installed) -> None:
     stranger = installed.connect_blocking(key=cloudlink.DeviceKey.make())
     with pytest.raises(cloudlink.NotSignedIn, match="trusted keys"):
         stranger.open()
-    unknown = installed.connect_blocking(slot="no-such-slot")
-    with unknown, pytest.raises(cloudlink.NotFound):
-        unknown.access_token()
+
+
+@pytest.mark.parametrize("signed_in_with", ["a key", "a token"])
+def test_a_slot_that_is_not_there_is_named_at_once(installed: Installed, signed_in_with: str) -> None:
+    what_to_do = "no slot no-such-slot: .* `cloudlink slot install no-such-slot --plugin ID`"
+    credential: Any = installed.credential()
+    if signed_in_with == "a token":
+        token = Access(credential).token()
+        credential = cloudlink.TokenCredential(credential.server, token, claims.read(token) or pytest.fail())
+    unknown = cloudlink.BlockingLink(Link.of(credential, "no-such-slot", None))
+    with pytest.raises(cloudlink.NotFound, match=what_to_do):
+        unknown.open()
+
+
+def test_a_slot_that_goes_is_named_too(installed: Installed) -> None:
+    with installed.connect_blocking() as link:
+        installed.broker.owner("DELETE", f"/api/devices/{installed.device}/slots/{installed.slot}")
+        with pytest.raises(cloudlink.NotFound, match="no slot heating"):
+            link.access_token()
+
+
+def test_what_is_no_name_for_a_slot_is_said_of_the_slot(installed: Installed) -> None:
+    with pytest.raises(cloudlink.Invalid, match=r"'A B' is no slot's name: it has .* a-z") as refused:
+        installed.connect_blocking(slot="A B").open()
+    assert "trusted keys" not in str(refused.value)
 
 
 def test_a_key_that_is_removed_ends_the_link(installed: Installed) -> None:

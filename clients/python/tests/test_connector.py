@@ -12,11 +12,12 @@ from conversation import Flag, GivenToken, text
 from websockets.asyncio.server import ServerConnection, serve
 
 import cloudlink
+from cloudlink import Link
 from cloudlink.connector import Connector
 from cloudlink.errors import NotSignedIn
 from cloudlink.frames import Frame
 from cloudlink.relay import Relay
-from cloudlink.transport import Server
+from cloudlink.transport import Answer, Server
 
 
 def test_a_goodbye_says_when_to_come_back() -> None:
@@ -68,6 +69,25 @@ def test_a_server_that_never_believes_the_token_ends_the_link() -> None:
             backoff = type("Now", (), {"wait": lambda *_: 0.0, "reset": lambda *_: None})()
             with pytest.raises(NotSignedIn):
                 await Connector(url, GivenToken(), lambda _: None, backoff).run()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+def test_a_slot_that_is_missing_once_the_server_is_back_ends_the_link() -> None:
+    class Missing(GivenToken):
+        asked = 0
+
+        def call(self, method: str, path: str, **more: Any) -> Answer:
+            self.asked += 1
+            if self.asked == 1:
+                raise cloudlink.ServerUnavailable("the server can't be reached")
+            raise cloudlink.NotFound(404, "not_found", "There is nothing here.")
+
+    async def run() -> None:
+        async with Link(Missing(), "nonesuch", []) as link:  # type: ignore[arg-type]
+            with pytest.raises(cloudlink.NotFound, match="cloudlink slot install nonesuch"):
+                async for _ in link.events():
+                    pass
 
     asyncio.run(asyncio.wait_for(run(), 20))
 

@@ -6,13 +6,14 @@ the server's own time where the server says that the clocks differ.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import Any, Callable
 
 from . import steady
 from .credentials import Credential, KeyCredential, TokenCredential
-from .errors import CloudlinkError, NotSignedIn, ServerUnavailable
+from .errors import CloudlinkError, Invalid, NotSignedIn, ServerUnavailable
 from .printable import printable
 from .transport import Answer, Server
 
@@ -20,6 +21,8 @@ _JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 #: A token this near to its end is not used for another call.
 _NEAR_THE_END = 60.0
 _LONGEST_SAYING = 200
+_SLOT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_WHAT_SLOT_NAMES_HAVE = "1 to 63 characters of a-z, 0-9 and -, and does not begin with -"
 
 
 class Access:
@@ -86,7 +89,7 @@ class Access:
             self._good_until = steady.now() + (float(lasts) if isinstance(lasts, (int, float)) else 0.0)
             self._good_until -= _NEAR_THE_END
             return
-        raise _refusal(answer, body, credential.server)
+        raise _refusal(answer, body, credential.server, self._slot)
 
     def _ask(self, credential: KeyCredential) -> Answer:
         now = self._clock() + self._ahead
@@ -102,13 +105,15 @@ def _is_about_the_clock(answer: Answer) -> bool:
     return body.get("error") == "invalid_grant" and "clock" in str(body.get("error_description"))
 
 
-def _refusal(answer: Answer, body: dict[str, Any], server: Server) -> CloudlinkError:
+def _refusal(answer: Answer, body: dict[str, Any], server: Server, slot: str | None) -> CloudlinkError:
     if answer.status == 429 or answer.status >= 500:
         return ServerUnavailable(f"{server.origin} is in trouble (status {answer.status})", answer.retry_after)
     if "error" not in body:
         return CloudlinkError(
             f"no cloudlink server answered (status {answer.status} from {server.origin}/api/token): check the URL"
         )
+    if slot is not None and body["error"] == "invalid_request" and not _SLOT_NAME.fullmatch(slot):
+        return Invalid(answer.status, "invalid_slot", f"{slot!r} is no slot's name: it has {_WHAT_SLOT_NAMES_HAVE}")
     said = printable(body.get("error_description") or body["error"], _LONGEST_SAYING)
     if "clock" in said:
         advice = "set this machine's clock"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from typing import Callable, Protocol
 
 from .backoff import Backoff
-from .errors import CloudlinkError, NotSignedIn
+from .errors import CloudlinkError, Invalid, NotFound, NotSignedIn
 from .frames import Frame, Goodbye, Hello, Trouble
 from .relay import NoRelay, Relay, TokenRefused
 from .threads import in_thread
@@ -53,7 +53,7 @@ class Connector:
                 if refusals > 5:
                     raise NotSignedIn(f"{error}, again and again: sign in anew") from None
                 reason = str(error)
-            except (NotSignedIn, NoRelay):
+            except (NotSignedIn, NoRelay, NotFound, Invalid):
                 raise
             except CloudlinkError as error:
                 reason = str(error)

@@ -23,7 +23,7 @@ from .keys import DeviceKey
 from .linking import Linking
 from .sealed import is_sealed, open_sealed
 from .session import Session
-from .slot_api import SlotApi
+from .slot_api import SlotApi, SlotTokens
 from .threads import in_thread
 from .tokens import Tokens
 
@@ -72,15 +72,19 @@ class Link(Subscribable):
         return cls(Access(credential, slot), slot, [*keys, *([own] if own else [])])
 
     async def open(self) -> None:
-        """Signs in and connects. A server that can't be reached is tried again in the background."""
+        """Signs in and connects. A server that can't be reached is tried again in the background.
+
+        Raises `NotFound` where the device has no such slot.
+        """
         if self._session is not None:
             raise CloudlinkError("this link is open already")
-        session = Session(self._relay_url, self._access, self._absorb)
+        tokens = self._access if self._api is None else SlotTokens(self._api)
+        session = Session(self._relay_url, tokens, self._absorb)
         session.answering.on_request, session.answering.on_command = self._on_request, self._on_command
         for kind, handler in self._handlers:
             session.dispatcher.subscribe(kind, handler)
         try:
-            await in_thread(self._access.token)
+            await in_thread(tokens.token)
         except ServerUnavailable as error:
             _log.warning("not connected yet: %s", error)
         self._session = session

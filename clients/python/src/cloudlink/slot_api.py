@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 from . import steady
 from .access import Access
-from .errors import ApiError, AuthorizationRequired, LinkingFailed
+from .errors import ApiError, AuthorizationRequired, LinkingFailed, NotFound
 from .printable import printable
 from .tokens import Tokens, remaining
 
@@ -113,9 +114,39 @@ class SlotApi:
         try:
             return self.access.call(method, self._path + path, **more)
         except ApiError as error:
-            self._explain(error)
+            if error.code == "authorization_required":
+                raise AuthorizationRequired(self.slot, error.detail) from None
+            if isinstance(error, NotFound) and not path.startswith("/flows/"):
+                raise NotFound(error.status, error.code, self._missing()) from None
+            raise
 
-    def _explain(self, error: ApiError) -> NoReturn:
-        if error.code == "authorization_required":
-            raise AuthorizationRequired(self.slot, error.detail) from None
-        raise error
+    def _missing(self) -> str:
+        return (
+            f"device {self.access.device} has no slot {self.slot}: check the name, or have a plugin installed in it "
+            f"with `cloudlink slot install {shlex.quote(self.slot)} --plugin ID`"
+        )
+
+
+class SlotTokens:
+    """Tokens for the relay, which says nothing of a slot that is not there: so that is asked before the first."""
+
+    def __init__(self, api: SlotApi) -> None:
+        self._api = api
+        self._is_there = False
+
+    def token(self) -> str:
+        """Raises `NotFound` where the device has no such slot."""
+        token = self._api.access.token()
+        if not self._is_there:
+            try:
+                self._api.status()
+                self._is_there = True
+            except NotFound:
+                raise
+            except ApiError:
+                # Whatever it is, it says nothing against the slot.
+                pass
+        return token
+
+    def forget(self, token: str) -> None:
+        self._api.access.forget(token)
