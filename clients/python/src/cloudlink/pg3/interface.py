@@ -50,8 +50,11 @@ class Interface:
         LOG_HANDLER.install()
         self._options = options or {}
         self._classes = list(classes)
-        self._topics = Topics()
+        self._topics = Topics(self._leave)
         self._stopped = threading.Event()
+        self._is_stopping = False
+        #: Why it stopped, where nobody stopped it.
+        self._end: SystemExit | CloudlinkError | None = None
         self._is_up = False
         self._nodes: dict[str, Node] = {}
         self._store: Store | None = None
@@ -92,20 +95,33 @@ class Interface:
         threading.Thread(target=self._bring_up, daemon=True, name="Interface").start()
 
     def runForever(self) -> None:
-        """Until STOP: from `stop()`, or by SIGTERM and SIGINT, where this is the main thread."""
+        """Until STOP: from `stop()`, or by SIGTERM and SIGINT, where this is the main thread.
+
+        Raises why the plugin could not be started or can't go on, and `SystemExit` where a handler calls `sys.exit()`.
+        """
         if threading.current_thread() is threading.main_thread():
             for name in ("SIGTERM", "SIGINT"):
                 signal.signal(getattr(signal, name), lambda *_: self._begin_stop())
             if hasattr(signal, "SIGHUP"):
                 signal.signal(signal.SIGHUP, lambda *_: self._reload_parameters())
         while not self._stopped.wait(1.0):
-            pass
+            failed = self.upstream.failed
+            if failed is not None:
+                self._leave(failed)
+        if self._end is not None:
+            raise self._end
 
     def stop(self) -> None:
         """Disconnects. What was not acknowledged comes again at the next start."""
+        self._is_stopping = True
         self._polls.stop()
         self.upstream.close()
         self._stopped.set()
+
+    def _leave(self, end: SystemExit | CloudlinkError) -> None:
+        if not self._is_stopping:
+            self._end = end
+        self.stop()
 
     def isConnected(self) -> bool:
         return self._is_up and not self._stopped.is_set()
@@ -129,13 +145,17 @@ class Interface:
             finish(self._topics.publish(self.CONFIGDONE), PATIENCE)
             self.upstream.is_configured.set()
             self._polls.begin()
-            if self.upstream.link.status().get("status") == "linked":
+            slot = self.upstream.status(self._stopped.wait)
+            if slot is None:
+                return
+            if slot.get("status") == "linked":
                 self._asking.done()
             else:
                 self._ask_to_link()
         except CloudlinkError as error:
-            if not self._stopped.is_set():
+            if not self._is_stopping:
                 LOGGER.error("the plugin could not be started: %s", error)
+                self._leave(error)
 
     def _tell_own_data(self) -> list[Any]:
         kept = self._kept().all()

@@ -17,23 +17,32 @@ NAMES = (
 )
 
 Handler = Callable[..., Any]
+Leave = Callable[[SystemExit], None]
 
 
 class Call:
     """One call of a handler, in a thread of its own."""
 
-    def __init__(self, handler: Handler, args: tuple[Any, ...]) -> None:
-        self.error: Exception | None = None
-        self._handler, self._args = handler, args
+    def __init__(self, handler: Handler, args: tuple[Any, ...], leave: Leave) -> None:
+        self.error: BaseException | None = None
+        self._handler, self._args, self._leave = handler, args, leave
         self._thread = threading.Thread(target=self._run, daemon=True, name=getattr(handler, "__name__", None))
         self._thread.start()
 
     def _run(self) -> None:
         try:
             self._handler(*self._args)
-        except Exception as error:
+        except SystemExit as end:
+            self.error = end
+            LOGGER.warning("the plugin's handler %s ends the plugin", self._name)
+            self._leave(end)
+        except BaseException as error:
             self.error = error
-            LOGGER.exception("the plugin's handler %s failed", getattr(self._handler, "__qualname__", ""))
+            LOGGER.exception("the plugin's handler %s failed", self._name)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._handler, "__qualname__", "")
 
     def join(self, timeout: float | None = None) -> bool:
         """Whether it has returned."""
@@ -44,7 +53,9 @@ class Call:
 
 
 class Topics:
-    def __init__(self) -> None:
+    def __init__(self, leave: Leave = lambda end: None) -> None:
+        """`leave` hears of a handler that calls `sys.exit()`."""
+        self._leave = leave
         self._lock = threading.Lock()
         self._subscribers: dict[int, list[tuple[Handler, str | None]]] = {}
         self._last: dict[int, tuple[str | None, tuple[Any, ...]]] = {}
@@ -56,7 +67,7 @@ class Topics:
             self._subscribers.setdefault(topic, []).append((handler, address))
             last = self._last.get(topic)
         if last is not None and last[0] in (None, address):
-            Call(handler, last[1])
+            Call(handler, last[1], self._leave)
 
     def unsubscribe(self, topic: int, handler: Handler, address: str | None = None) -> bool:
         NAMES[topic]
@@ -75,7 +86,7 @@ class Topics:
         with self._lock:
             self._last[topic] = (address, args)
             called = [one for one, wanted in self._subscribers.get(topic, []) if address in (None, wanted)]
-        return [Call(handler, args) for handler in called]
+        return [Call(handler, args, self._leave) for handler in called]
 
     def forget(self, topic: int) -> None:
         """Who comes late does not hear of it any more."""

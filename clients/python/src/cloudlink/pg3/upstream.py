@@ -60,6 +60,12 @@ class Upstream:
             raise CloudlinkError("the plugin has not started: call start() first")
         return self._link
 
+    @property
+    def failed(self) -> CloudlinkError | None:
+        """Why no events come any more, where only a person can put that right."""
+        link = self._link
+        return None if link is None else link.failed
+
     def open(self, link: BlockingLink) -> None:
         link.on(handler=self._event)
         link.open()
@@ -80,24 +86,31 @@ class Upstream:
 
     # To the plugin.
 
-    def bring_state(self, is_stopped: Callable[[float], bool]) -> bool:
-        """Brings what there is now, configuration first. False where the plugin was stopped meanwhile."""
-        self._is_ready.set()
+    def status(self, is_stopped: Callable[[float], bool]) -> dict[str, Any] | None:
+        """The slot; waits for a broker that does not answer. None where the plugin was stopped meanwhile."""
         wait = 1.0
         while True:
             try:
-                slot = self.link.status()
-                break
+                return self.link.status()
             except ServerUnavailable as error:
                 LOGGER.warning("the broker does not answer; the plugin waits for it: %s", error)
                 if is_stopped(wait):
-                    return False
+                    return None
                 wait = min(wait * 2, 30.0)
+
+    def bring_state(self, is_stopped: Callable[[float], bool]) -> bool:
+        """Brings what there is now, configuration first. False where the plugin was stopped meanwhile."""
+        self._is_ready.set()
+        slot = self.status(is_stopped)
+        if slot is None:
+            return False
         linked = slot.get("status") == "linked"
         with self._progress:
             while not self._progress.wait_for(lambda: self._seen >= int(slot["version"]), 1.0):
-                if is_stopped(0) or self.link.failed is not None:
+                if is_stopped(0):
                     return False
+                if self.failed is not None:
+                    raise self.failed
             if linked and self.link.configuration.get("custody") != "device":
                 self._progress.wait_for(lambda: self._tokens_seen, _TOKENS_COME)
         return True
