@@ -80,9 +80,36 @@ def test_what_is_no_credential_is_not_quoted(home: Path, value: Any) -> None:
 
 def test_a_token_that_has_expired_is_removed(home: Path) -> None:
     path = kept({"server": "https://a.example", "token": token(exp=1)}, Path(".cloudlink/credentials.json"))
-    with pytest.raises(NotSignedIn, match="expired"):
+    with pytest.raises(NotSignedIn, match=r"expired, by this machine's clock \(\d{4}-\d\d-\d\d .* UTC\)"):
         Places().find()
     assert not path.exists()
+
+
+def test_a_sign_in_lasts_as_long_as_it_was_issued_for_whatever_the_clock_shows(home: Path) -> None:
+    def signed_in(since: float, server_is_behind: float) -> Path:
+        """The token was kept so long ago, and is good for an hour by a clock so far behind this one."""
+        issued = int(time.time() - since - server_is_behind)
+        value = {"server": "https://a.example", "token": token(iat=issued, exp=issued + 3600)}
+        path = kept(value, Path(".cloudlink/credentials.json"))
+        os.utime(path, (time.time() - since,) * 2)
+        return path
+
+    for since, server_is_behind in ((0, 0), (0, 7200), (0, -7200), (3000, 7200), (3000, -7200)):
+        assert signed_in(since, server_is_behind).exists() and found(Places()) == "https://a.example"
+    # The clock was years behind when it was kept, and has been set since.
+    path = signed_in(10**9, -(10**9))
+    assert found(Places()) == "https://a.example"
+    for since, server_is_behind in ((4000, 0), (4000, 7200)):
+        path = signed_in(since, server_is_behind)
+        with pytest.raises(NotSignedIn, match="expired"):
+            Places().find()
+        assert not path.exists()
+
+
+def test_of_a_token_in_the_environment_the_server_says_whether_it_is_over(broker: Broker, home: Path) -> None:
+    places = Places({"CLOUDLINK_TOKEN": token(sub="d8b1", iat=1, exp=3601), "CLOUDLINK_URL": broker.url}, home)
+    with pytest.raises(NotSignedIn, match="good until 1970-01-01 01:00:01 UTC, and this machine's clock shows 20"):
+        cloudlink.Hub.signed_in(places.find().credential).slots()
 
 
 def test_nothing_secret_is_shown(home: Path) -> None:

@@ -70,9 +70,9 @@ class Access:
         token = self.token()
         try:
             return self.server.expect(method, path, token=token, **more)
-        except NotSignedIn:
+        except NotSignedIn as refusal:
             if isinstance(self._credential, TokenCredential):
-                raise
+                raise self._credential.refused(refusal) from None
             self.forget(token)
             return self.server.expect(method, path, token=self.token(), **more)
 

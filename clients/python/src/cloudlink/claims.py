@@ -21,6 +21,8 @@ class Claims:
     subject: str
     #: Unix seconds, by the server's clock.
     expires_at: int
+    #: Seconds from its issue to its end, where it says when it was issued.
+    lasts: int | None
     #: Topic filters: what it may hear, and what it may say.
     subs: tuple[str, ...]
     publ: tuple[str, ...]
@@ -41,6 +43,7 @@ def read(token: str) -> Claims | None:
         return Claims(
             subject=_text(payload["sub"]),
             expires_at=int(payload["exp"]),
+            lasts=int(payload["exp"]) - int(payload["iat"]) if "iat" in payload else None,
             subs=_texts(payload.get("subs")),
             publ=_texts(payload.get("publ")),
             scope=str(payload.get("scope", "")),

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Union
 
@@ -36,6 +37,13 @@ class TokenCredential:
     @property
     def device(self) -> str | None:
         return self.claims.device
+
+    def refused(self, refusal: NotSignedIn) -> NotSignedIn:
+        """The server's refusal, with what this machine's clock has to say about it."""
+        if self.claims.expires_at > time.time():
+            return refusal
+        ended, now = _moment(self.claims.expires_at), _moment(time.time())
+        return NotSignedIn(f"{refusal}; the token was good until {ended}, and this machine's clock shows {now}")
 
 
 @dataclass(frozen=True)
@@ -95,18 +103,17 @@ class Places:
             said = claims.read(self._token)
             if said is None:
                 raise NotSignedIn(f"{TOKEN} holds no access token of a cloudlink: set it anew")
-            if said.expires_at <= time.time():
-                raise NotSignedIn(f"the token in {TOKEN} has expired: sign in again and set it anew, or unset it")
+            # When it came nobody knows, and this machine's clock may be wrong: the server says whether it is over.
             return Found(TokenCredential(Server(self._url), self._token, said), None)
         for path in self._files():
             credential = _read(path)
             if credential is None:
                 continue
-            if isinstance(credential, TokenCredential) and credential.claims.expires_at <= time.time():
+            if isinstance(credential, TokenCredential) and _is_over(credential.claims, path):
                 remove(path)
                 raise NotSignedIn(
-                    f"the sign-in has expired, and {path} is removed: sign in again with "
-                    f"`cloudlink login --url {credential.server.origin}`"
+                    f"the sign-in has expired, by this machine's clock ({_moment(time.time())}), and {path} is "
+                    f"removed: sign in again with `cloudlink login --url {credential.server.origin}`"
                 )
             return Found(credential, path)
         raise NotSignedIn(
@@ -133,6 +140,21 @@ class Places:
             )
         write_private(folder / _FILE, json.dumps(_written(credential), indent=2) + "\n")
         return folder / _FILE
+
+
+def _is_over(said: claims.Claims, path: Path) -> bool:
+    """Whether a token's time has passed both by its end and since its file was written.
+
+    One of these alone may be wrong by as much as this machine's clock is, or was then.
+    """
+    now = time.time()
+    if said.expires_at > now:
+        return False
+    return said.lasts is None or path.stat().st_mtime + said.lasts <= now
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _read(path: Path) -> Credential | None:
