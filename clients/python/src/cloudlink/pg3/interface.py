@@ -18,13 +18,16 @@ from ..link import Link
 from .asking import Asking
 from .custom import Custom, difference
 from .log import LOG_HANDLER, LOGGER
-from .names import getValidAddress, getValidName
+from .names import getValidAddress, getValidName, isAddressValid, isNameValid
+from .network import get_network_interface
 from .node import Node
 from .polls import Polls
+from .restart import start_again
 from .store import Store
 from .topics import NAMES, Handler, Topics, finish
 from .upstream import PATIENCE, Upstream
 from .webhooks import Webhooks
+from .without_pg3 import WithoutPG3
 
 #: Own data, by key: the topic that brings it at the start.
 _OWN_DATA = {
@@ -38,7 +41,7 @@ _OWN_DATA = {
 _INTERNAL = ("idata", "oauth", "oauthTokens", "customparamsdoc")
 
 
-class Interface:
+class Interface(WithoutPG3):
     (CONFIG, START, STARTDONE, STOP, DELETE, ADDNODEDONE, CUSTOMDATA, CUSTOMPARAMS) = range(8)
     (CUSTOMTYPEDPARAMS, CUSTOMNS, NOTICES, POLL, LOGLEVEL, ISY, CONFIGDONE, CUSTOMPARAMSDOC) = range(8, 16)
     (CUSTOMTYPEDDATA, NSINFO, DISCOVER, OAUTH, WEBHOOK, BONJOUR, DELNODEDONE, PROFILE) = range(16, 24)
@@ -52,7 +55,7 @@ class Interface:
         self._classes = list(classes)
         self._topics = Topics(self._leave)
         self._stopped = threading.Event()
-        self._is_stopping = False
+        self._is_stopping = self._restarts = False
         #: Why it stopped, where nobody stopped it.
         self._end: SystemExit | CloudlinkError | None = None
         self._is_up = False
@@ -110,6 +113,8 @@ class Interface:
                 self._leave(failed)
         if self._end is not None:
             raise self._end
+        if self._restarts:
+            start_again()
 
     def stop(self) -> None:
         """Disconnects. What was not acknowledged comes again at the next start."""
@@ -122,6 +127,12 @@ class Interface:
         if not self._is_stopping:
             self._end = end
         self.stop()
+
+    def restart(self) -> None:
+        """STOP, and then the program from its beginning, once `runForever` has returned."""
+        LOGGER.info("the plugin restarts itself")
+        self._restarts = True
+        self._begin_stop()
 
     def isConnected(self) -> bool:
         return self._is_up and not self._stopped.is_set()
@@ -233,11 +244,15 @@ class Interface:
     def setCustomParamsDoc(self, html: str | None = None) -> None:
         """Without PG3 nobody shows it; it is kept."""
         if html is None:
-            page = Path(self.CUSTOM_CONFIG_DOCS_FILE_NAME)
-            html = page.read_text(encoding="utf-8") if page.exists() else ""
+            html = self.getMarkDownData(self.CUSTOM_CONFIG_DOCS_FILE_NAME)
         if self._store is not None:
             self._keep("customparamsdoc", html)
         self._topics.publish(self.CUSTOMPARAMSDOC, html)
+
+    def getMarkDownData(self, fileName: str) -> str:
+        """The page as it is; empty where there is none."""
+        page = Path(fileName)
+        return page.read_text(encoding="utf-8") if page.is_file() else ""
 
     # Nodes.
 
@@ -273,19 +288,29 @@ class Interface:
         if node is not None:
             node.rename(newname)
 
-    def getNodeNameFromDb(self, address: str) -> str | None:
-        node = self._nodes.get(address)
+    def getNodeNameFromDb(self, addr: str) -> str | None:
+        node = self._nodes.get(addr)
         return None if node is None else node.name
 
     def getNodesFromDb(self, addr: Any = None) -> list[Any]:
         """Nothing is kept of nodes: a plugin adds them at each start."""
         return []
 
-    db_getNodeDrivers = getNodesFromDb
+    def db_getNodeDrivers(self, addr: Any = None, init: bool = False) -> list[Any]:
+        return []
+
     getValidName = staticmethod(getValidName)
     getValidAddress = staticmethod(getValidAddress)
+    isNameValid = staticmethod(isNameValid)
+    isAddressValid = staticmethod(isAddressValid)
 
     # What has a meaning here too.
+
+    getNetworkInterface = staticmethod(get_network_interface)
+
+    @property
+    def network_interface(self) -> dict[str, Any]:
+        return self.getNetworkInterface()
 
     def setPoll(self, short: float | None = None, long: float | None = None) -> None:
         self._polls.set(short, long)
@@ -305,28 +330,6 @@ class Interface:
     def setLogLevel(self, newLevel: str) -> None:
         LOGGER.setLevel(newLevel.upper())
         self._topics.publish(self.LOGLEVEL, {"name": newLevel.upper(), "level": LOGGER.level})
-
-    def supports_feature(self, feature: str) -> bool:
-        return False
-
-    # What only PG3 can do. Plugins call it in passing.
-
-    def updateProfile(self) -> bool:
-        LOGGER.debug("without PG3 there is no profile to update")
-        return True
-
-    checkProfile = installprofile = updateProfile
-
-    def setController(self, *_: Any, **__: Any) -> None:
-        """PG3's icon of the connection."""
-
-    def setLogList(self, *_: Any, **__: Any) -> None:
-        """PG3's list of log levels."""
-
-    addLogLevel = setLogList
-
-    def udm_alert(self, title: str, notice: str) -> None:
-        LOGGER.warning("%s: %s", title, notice)
 
 
 def _went_well(calls: list[Any]) -> bool:

@@ -25,6 +25,10 @@ class LogHandler:
             package.addHandler(self.handler)
             package.setLevel(logging.INFO)
 
+    def uninstall(self) -> None:
+        for logger in (logging.getLogger("cloudlink"), logging.getLogger()):
+            logger.removeHandler(self.handler)
+
     def set_log_format(self, fmt_string: str) -> None:
         self.handler.setFormatter(logging.Formatter(fmt_string))
 
@@ -44,3 +48,8 @@ class LogHandler:
 
 
 LOG_HANDLER = LogHandler()
+
+
+def unload_interface() -> None:
+    """Ends what the interface logs. PG3's gives standard output and error back too, which this one never takes."""
+    LOG_HANDLER.uninstall()

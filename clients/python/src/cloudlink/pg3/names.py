@@ -14,3 +14,11 @@ def getValidName(name: str) -> str:
 
 def getValidAddress(name: str) -> str:
     return _NOT_IN_NAMES.sub("", name.lower()).replace("-", "")[:_LONGEST_ADDRESS]
+
+
+def isNameValid(name: str) -> bool:
+    return getValidName(name) == name
+
+
+def isAddressValid(address: str) -> bool:
+    return getValidAddress(address) == address

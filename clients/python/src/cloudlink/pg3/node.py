@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from copy import deepcopy
 from typing import Any, Callable
 
@@ -84,6 +85,13 @@ class Node:
 
     def rename(self, newname: str) -> None:
         self.name = newname
+
+    def toJSON(self) -> str:
+        """What the node is, which goes to the log."""
+        shown = {name: one for name, one in self.__dict__.items() if name != "poly"}
+        text = json.dumps({"id": self.id, **shown}, default=str)
+        LOGGER.debug(text)
+        return text
 
     def reportCmd(self, command: str, value: Any = None, uom: int | None = None) -> None:
         self.poly.send({"command": [{"address": self.address, "cmd": command, "value": value, "uom": uom}]}, "command")
