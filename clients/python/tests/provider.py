@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 CLIENT = ("acme", "acme-secret-0123456789")
+#: As the provider of `cloudlink dev` answers.
+THERMOSTATS = [{"name": "hall", "celsius": 20.5}, {"name": "attic", "celsius": 17.0}]
 
 
 class Provider:
@@ -41,7 +43,7 @@ class Provider:
                     known = token in outer.access_tokens
                     if known:
                         outer.called_with.append(token)
-                    self._json(200 if known else 401, ["hall", "attic"] if known else {"error": "invalid_token"})
+                    self._json(200 if known else 401, THERMOSTATS if known else {"error": "invalid_token"})
                 else:
                     self._json(404, {})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Installed
 from person import Person
+from provider import THERMOSTATS
 
 import cloudlink
 
@@ -55,14 +56,14 @@ def test_the_plugin_of_the_page_for_authors_hears_all_that_the_page_says(install
             assert found
             person.links(found.group(1))
             assert next(told).startswith("consent version ")
-            assert next(told) == "['hall', 'attic']\n"
+            assert next(told) == f"{THERMOSTATS}\n"
 
         try:
             links("configuration")
             with installed.connect_blocking(slot="thermostat") as link:
                 link.refresh()
                 assert next(told).startswith("tokens version ")
-                assert next(told) == "['hall', 'attic']\n"
+                assert next(told) == f"{THERMOSTATS}\n"
                 installed.provider.refuses_refresh = True
                 with pytest.raises(cloudlink.AuthorizationRequired):
                     link.refresh()

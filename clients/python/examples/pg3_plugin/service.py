@@ -21,7 +21,7 @@ class AcmeThermostats(OAuth):
 
     def thermostats(self) -> list[str]:
         """The names of the home's thermostats. ValueError where nobody has authenticated."""
-        return list(self._get("/thermostats"))
+        return [str(one["name"]) for one in self._get("/thermostats")]
 
     def _get(self, path: str) -> Any:
         # Asked for with every call: it may have been refreshed meanwhile.
