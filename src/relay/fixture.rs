@@ -1,5 +1,7 @@
 //! What the relay's tests share: a slot's state by its numbers, a database in memory, a relay over it.
 
+mod alone;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -12,15 +14,15 @@ use time::{OffsetDateTime, macros::datetime};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::{Answer, Mailbox, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing, StateOf};
+pub(super) use self::alone::Alone;
+use super::{Answer, Relay, RelayAccess, RelayParts, RelaySettings, SlotSource, Standing, StateOf};
 use crate::{
     bus::Bus,
     domain::{
         clock::{Clock, Entropy},
         delivery::{Delivery, NotEncrypted, Recipient},
-        ids::{DeviceId, InquiryId, ReplicaId, SlotAddress, SlotName, Version},
+        ids::{DeviceId, SlotAddress, SlotName, Version},
         json,
         plugin::{Custody, Document},
         public_url::PublicUrl,
@@ -29,7 +31,7 @@ use crate::{
         tokens::TokenSet,
         topic::Topics,
     },
-    store::{NewRelayRequest, StoreError, TakenRequest, WaitingRequest},
+    store::StoreError,
 };
 
 pub(super) const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
@@ -271,51 +273,6 @@ impl Bench {
 
     pub(super) fn knock(&self, slot: &str) {
         self.bus.knock(&SlotAddress { device: HOME, slot: slot.parse().unwrap() });
-    }
-}
-
-/// The mailbox of a replica that is alone.
-pub(super) struct Alone;
-
-impl Mailbox for Alone {
-    fn tend(&self, _: ReplicaId, _: OffsetDateTime, _: OffsetDateTime) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn leave(&self, _: ReplicaId) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn post<'a>(&'a self, _: &'a NewRelayRequest<'a>, _: OffsetDateTime) -> Answer<'a, bool> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
-
-    fn waiting<'a>(&'a self, _: ReplicaId, _: Option<&'a WaitingRequest>) -> Answer<'a, Vec<WaitingRequest>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
-    fn awaited<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<InquiryId>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
-    fn take<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<TakenRequest>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
-    fn answer<'a>(&'a self, _: InquiryId, _: &'a str) -> Answer<'a, ()> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn collect<'a>(&'a self, _: &'a [InquiryId]) -> Answer<'a, Vec<(InquiryId, Zeroizing<String>)>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
-    fn withdraw(&self, _: InquiryId) -> Answer<'_, bool> {
-        Box::pin(std::future::ready(Ok(true)))
-    }
-
-    fn abandon(&self, _: InquiryId) -> Answer<'_, ()> {
-        Box::pin(std::future::ready(Ok(())))
     }
 }
 

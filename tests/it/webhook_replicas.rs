@@ -169,7 +169,7 @@ async fn j01_what_lies_between_replicas_is_sealed() {
     let hold = Hold::on(&service, "delete", "relay_requests").await;
     let call = |home: &Home| {
         let path = format!("/api/eisy/pg3/webhook/response/{}/{}", home.device, home.slot);
-        tokio::spawn(service.request(Method::POST, &path).header("x-canary", CANARY).send())
+        tokio::spawn(service.request(Method::POST, &path).header("x-webhook-canary", CANARY).send())
     };
     let unheard = call(&away);
     is_sealed(&lying(&service, "frame").await);
@@ -177,13 +177,13 @@ async fn j01_what_lies_between_replicas_is_sealed() {
     let mut relay = home.relay(&other).await;
     let heard = call(&home);
     let asked = relay.asked().await;
-    assert_eq!(asked["headers"]["x-canary"], CANARY);
-    relay.answer(&asked, 200, json!({"x-canary": CANARY}), b"").await;
+    assert_eq!(asked["headers"]["x-webhook-canary"], CANARY);
+    relay.answer(&asked, 200, json!({"x-webhook-canary": CANARY}), b"").await;
     is_sealed(&lying(&service, "answer").await);
 
     hold.release().await;
     assert_eq!(unheard.await.unwrap().unwrap().status(), 503);
-    assert_eq!(heard.await.unwrap().unwrap().headers()["x-canary"], CANARY);
+    assert_eq!(heard.await.unwrap().unwrap().headers()["x-webhook-canary"], CANARY);
 }
 
 #[tokio::test(flavor = "multi_thread")]
