@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use crate::harness::{Home, KEYS, Process, Provider, Service, dump::rows, run_to_end};
+use crate::harness::{Home, KEYS, Process, Provider, Service, dump::rows_at_rest, run_to_end};
 
 fn second() -> String {
     format!("k2:{}", STANDARD.encode([2; 32]))
@@ -31,10 +31,10 @@ async fn g05_a_key_can_go_once_nothing_needs_it_and_not_before() {
     home.link(&service).await;
     let both = both();
     let process = Process::start(&service, &[("VAULT__KEYS", &both)]).await;
-    let before = rows(&service.database.pool).await;
+    let before = rows_at_rest(&service.database.pool).await;
     let (started, said) = said_by("serve", &service, &[("VAULT__KEYS", &second())]).await;
     assert!(!started && said.contains("lacks the key `k1`") && said.contains("values"), "{said}");
-    assert_eq!(rows(&service.database.pool).await, before);
+    assert_eq!(rows_at_rest(&service.database.pool).await, before);
 
     let (whole, said) = said_by("keys rotate", &service, &[("VAULT__KEYS", &both)]).await;
     assert!(whole && said.contains("take it out of vault.keys"), "{said}");

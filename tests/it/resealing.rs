@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
-    Answer, Attempt, Hold, Home, KEYS, Provider, Service, begin, dump::rows, run_to_end, within,
+    Answer, Attempt, Hold, Home, KEYS, Provider, Service, begin, dump::rows_at_rest, run_to_end, within,
 };
 
 /// The second key alone, in front of the first, and behind it.
@@ -265,7 +265,7 @@ async fn what_can_not_be_opened_is_named_and_left_and_the_rest_is_done() {
 async fn nothing_is_sealed_with_a_key_that_no_replica_has_or_that_is_another() {
     let (service, provider) = (Service::start().await, Provider::start().await);
     furnished(&service, &provider).await;
-    let before = rows(&service.database.pool).await;
+    let before = rows_at_rest(&service.database.pool).await;
     let refused = rotate(&store(&service, &both())).await.unwrap_err();
     assert!(
         matches!(&refused, ResealError::Refused(SchemaError::NotInFront(key)) if key == "k2"),
@@ -274,5 +274,5 @@ async fn nothing_is_sealed_with_a_key_that_no_replica_has_or_that_is_another() {
     let another = format!("k1:{}", STANDARD.encode([9; 32]));
     let refused = rotate(&store(&service, &another)).await.unwrap_err();
     assert!(matches!(&refused, ResealError::Refused(SchemaError::WrongKey(key)) if key == "k1"), "{refused}");
-    assert_eq!(rows(&service.database.pool).await, before);
+    assert_eq!(rows_at_rest(&service.database.pool).await, before);
 }

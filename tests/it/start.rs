@@ -4,11 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cloudlink::{config::Settings, startup};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use crate::harness::{Home, KEYS, Process, Provider, Service, dump::rows, run_to_end};
+use crate::harness::{Home, KEYS, Process, Provider, Service, dump::rows_at_rest, run_to_end};
 
 /// Starts the binary on the database of `service` with these keys; what it says instead of starting.
 async fn refused(service: &Service, keys: &str) -> String {
-    let before = rows(&service.database.pool).await;
+    let before = rows_at_rest(&service.database.pool).await;
     let mut environment = service.environment();
     environment.retain(|(key, _)| key != "CLOUDLINK__VAULT__KEYS");
     if !keys.is_empty() {
@@ -18,7 +18,7 @@ async fn refused(service: &Service, keys: &str) -> String {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success(), "{keys}: {said}");
     assert!(output.status.code().is_some(), "it ended by itself: {said}");
-    assert_eq!(rows(&service.database.pool).await, before, "{keys}: the database is as it was");
+    assert_eq!(rows_at_rest(&service.database.pool).await, before, "{keys}: the database is as it was");
     for secret in keys.split([',', ':']).filter(|part| part.len() > 12) {
         assert!(!said.contains(secret), "{said}");
     }

@@ -24,6 +24,13 @@ pub(crate) async fn rows(pool: &PgPool) -> Vec<String> {
     all
 }
 
+/// The same without what replicas note by themselves while they run.
+pub(crate) async fn rows_at_rest(pool: &PgPool) -> Vec<String> {
+    let mut rows = rows(pool).await;
+    rows.retain(|row| !row.starts_with("relay_replicas "));
+    rows
+}
+
 /// A secret as it is, in hex, and in base64 wherever it may begin in what was encoded.
 pub(crate) fn disguises(secret: &str) -> Vec<String> {
     let hex = secret.bytes().fold(String::new(), |mut hex, byte| {
