@@ -177,24 +177,8 @@ async fn an_outage_is_not_repeated_for_longer_than_the_provider_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_can_not_be_kept_is_given_all_the_same() {
-    let (direct, provider) = account_link(&[], json!({})).await;
-    let link = DatabaseLink::to(&direct).await;
-    let service = direct.replica_with(&[("DATABASE__URL", &link.url)]).await;
-    let gate = Arc::new(Notify::new());
-    provider.next(Answer::Held(gate.clone(), 200, json!({"access_token": "at-2", "refresh_token": "rt-2"})));
-    let cutting = async {
-        provider.asked(1).await;
-        link.cut();
-        gate.notify_one();
-    };
-    let (reply, ()) = tokio::join!(refresh(&service, "ecobee", "rt-1"), cutting);
-    assert_eq!(reply.expect(200)["refresh_token"], "rt-2");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_comes_while_the_database_is_away_is_kept_when_it_is_back_and_nothing_is_spent_twice()
-{
+async fn an_answer_that_comes_while_the_database_is_away_is_given_and_kept_when_it_is_back_and_nothing_is_spent_twice()
+ {
     let (direct, provider) = account_link(&[], json!({})).await;
     let link = DatabaseLink::to(&direct).await;
     let service = direct.replica_with(&[("DATABASE__URL", &link.url)]).await;

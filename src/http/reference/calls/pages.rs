@@ -19,6 +19,15 @@ const CALLBACK: &[Parameter] = &[
     text("iss", "Who says so"),
 ];
 
+/// What both redirect URIs do.
+const COMING_BACK: Call = Call {
+    by: Anyone,
+    query: CALLBACK,
+    answers: &[(303, "On to the page that says how it went, or to `return_url`", Empty)],
+    refusal: ByPage,
+    ..PLAIN
+};
+
 pub(super) const CALLS: &[Call] = &[
     Call {
         path: "/connect/{handle}",
@@ -58,20 +67,12 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         path: "/api/cloudlink/redirect",
         about: "Come back from a provider, at the redirect URI that all plugins share",
-        by: Anyone,
-        query: CALLBACK,
-        answers: &[(303, "On to the page that says how it went, or to `return_url`", Empty)],
-        refusal: ByPage,
-        ..PLAIN
+        ..COMING_BACK
     },
     Call {
         path: "/api/cloudlink/redirect/{plugin}",
         about: "Come back from a provider, at a plugin's own redirect URI",
-        by: Anyone,
-        query: CALLBACK,
-        answers: &[(303, "On to the page that says how it went, or to `return_url`", Empty)],
-        refusal: ByPage,
-        ..PLAIN
+        ..COMING_BACK
     },
     Call {
         path: "/api/authorize",
